@@ -1,0 +1,126 @@
+/* The last steps: find the program, wait at the gate, become the program.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "child.h"
+
+#include <linux/errno.h>
+
+#define ACCESS_EXECUTE 1       /* X_OK */
+#define ACCESS_EFFECTIVE 0x200 /* AT_EACCESS */
+
+static int has_slash(const char *text)
+{
+    for (; *text; text++)
+        if (*text == '/')
+            return 1;
+    return 0;
+}
+
+/* 0 if the effective user may execute the file: a regular one with an x that counts for him. */
+static long may_execute(const char *path)
+{
+    struct statx status;
+    long ret = sys_statx(AT_FDCWD, path, 0, STATX_TYPE, &status);
+    if (ret < 0)
+        return ret;
+    if ((status.stx_mode & S_IFMT) != S_IFREG)
+        return -EACCES;
+    return sys_faccessat2(AT_FDCWD, path, ACCESS_EXECUTE, ACCESS_EFFECTIVE);
+}
+
+/* directory + "/" + name into ret; an empty element of PATH is the current directory (POSIX, environment variables). Returns what
+ * follows the element, or NULL at the end. */
+static const char *next_candidate(char ret[CHILD_PATH_MAX], const char *path, const char *name, long *ret_error)
+{
+    sys_size at = 0;
+    *ret_error = 0;
+    for (; *path && *path != ':'; path++) {
+        if (at + 2 >= CHILD_PATH_MAX)
+            *ret_error = -ENAMETOOLONG;
+        else
+            ret[at++] = *path;
+    }
+    if (at)
+        ret[at++] = '/';
+    for (; *name; name++) {
+        if (at + 1 >= CHILD_PATH_MAX)
+            *ret_error = -ENAMETOOLONG;
+        else
+            ret[at++] = *name;
+    }
+    ret[at] = 0;
+    return *path ? path + 1 : 0;
+}
+
+/* As execvp(3): an element that cannot be entered or does not hold the program is passed over; if there was a file that may not be
+ * executed and nothing better came after it, that is the error. */
+static long search(char ret[CHILD_PATH_MAX], const char *path, const char *name)
+{
+    long error = -ENOENT;
+    while (path) {
+        long found;
+        path = next_candidate(ret, path, name, &found);
+        if (found == 0)
+            found = may_execute(ret);
+        if (found == 0)
+            return 0;
+        if (found == -EACCES)
+            error = found;
+        else if (found != -ENOENT && found != -ENOTDIR && found != -ENAMETOOLONG && found != -ELOOP)
+            return found;
+    }
+    return error;
+}
+
+long step_find_program(struct child *child, const struct plan_step *step)
+{
+    const char *program = step_string(child, step, 0);
+    sys_size length = text_length(program);
+    if (length == 0)
+        return -ENOENT;
+    if (length >= CHILD_PATH_MAX)
+        return -ENAMETOOLONG;
+    if (!has_slash(program))
+        return search(child->found, step_string(child, step, 1), program);
+    for (sys_size i = 0; i <= length; i++)
+        child->found[i] = program[i];
+    return may_execute(program);
+}
+
+/* Everything that can fail has been done; what remains is the filter and the exec. The parent opens the gate with one byte. If it
+ * is gone, or gives up, it closes the pipe, and the program never runs. */
+long step_gate(struct child *child, const struct plan_step *step)
+{
+    char go = 0;
+    (void)step;
+    child_report(child, PLAN_REPORT_GATE, 0);
+    long ret;
+    do
+        ret = sys_read(child->header->gate_fd, &go, 1);
+    while (ret == -EINTR);
+    if (ret != 1)
+        sys_exit_group(0);
+    return 0;
+}
+
+static char **string_list(char **at, const char *strings, __u64 count)
+{
+    for (; count > 0; count--) {
+        *at++ = (char *)(unsigned long)strings;
+        strings += text_length(strings) + 1;
+    }
+    *at++ = 0;
+    return at;
+}
+
+long step_exec(struct child *child, const struct plan_step *step)
+{
+    const char *named = step_string(child, step, 0);
+    const char *program = named ? named : child->found;
+    char **env = string_list(child->lists, step_string(child, step, 1), step->arg[0]);
+    (void)string_list(env, step_string(child, step, 2), step->arg[1]);
+    if (step->fd[0] != PLAN_NO_SLOT)
+        return sys_execveat(step_fd(child, step, 0), "", child->lists, env, AT_EMPTY_PATH);
+    return sys_execve(program, child->lists, env);
+}

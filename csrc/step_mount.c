@@ -1,0 +1,296 @@
+/* Steps that build and arrange mount trees.
+ *
+ * A tree is made detached, held by a descriptor in a slot, and attached to a target that was resolved once, by descriptor.
+ * Where the kernel (or a filter around us) lacks the calls for detached trees, the making is put off: the slot remembers the step as
+ * pending, and ATTACH does it the old way (step_mount_old.c).
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "child.h"
+
+#include <linux/errno.h>
+
+/* <sys/mount.h> clashes with <linux/mount.h> on the oldest C library that we build with. */
+#define UMOUNT_DETACH 2 /* MNT_DETACH */
+#define NULL_DEVICE_MAJOR 1
+#define NULL_DEVICE_MINOR 3
+#define OPEN_TREE_CREATE_SHIFT 16
+
+static long set_attributes(int fd, unsigned int flags, __u64 set, __u64 clear, __u64 propagation)
+{
+    struct mount_attr attr = {.attr_set = set, .attr_clr = clear, .propagation = propagation};
+    if (!set && !clear && !propagation)
+        return 0;
+    return sys_mount_setattr(fd, "", AT_EMPTY_PATH | flags, &attr, sizeof attr);
+}
+
+static void set_pending(struct child *child, const struct plan_step *step, int which, int fd)
+{
+    step_set_fd(child, step, which, fd);
+    child->slots[step->fd[which]].pending = (__u32)(step - child->steps) + 1;
+}
+
+long step_propagation(struct child *child, const struct plan_step *step)
+{
+    return sys_mount(0, step_string(child, step, 0), 0, (unsigned long)step->arg[0], 0);
+}
+
+/* ---- making trees ---- */
+
+static long tree_of(int source, const struct plan_step *step)
+{
+    unsigned int recursive = step->arg[0] & 1 ? AT_RECURSIVE : 0;
+    long tree = sys_open_tree(source, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive);
+    if (tree < 0)
+        return tree;
+    long ret = set_attributes((int)tree, recursive, step->arg[1], step->arg[2], step->arg[3]);
+    if (ret >= 0)
+        return tree;
+    (void)sys_close((int)tree);
+    return ret;
+}
+
+/* The source: below a directory slot, by the child's own path, or (an empty path) what the slot itself holds. */
+static long open_source(struct child *child, const struct plan_step *step)
+{
+    int at = step_fd(child, step, 0);
+    const char *path = step_string(child, step, 0);
+    unsigned int create_mode = (unsigned int)(step->arg[0] >> OPEN_TREE_CREATE_SHIFT);
+    if (!*path)
+        return sys_fcntl(at, F_DUPFD_CLOEXEC, 3);
+    long source = path_open(at, path, O_PATH);
+    return source == -ENOENT && create_mode ? path_make_directory(at, path, create_mode) : source;
+}
+
+long step_open_tree(struct child *child, const struct plan_step *step)
+{
+    long source = open_source(child, step);
+    if (source < 0)
+        return source;
+    long tree = tree_of((int)source, step);
+    if (tree == -ENOSYS) {
+        set_pending(child, step, 1, (int)source);
+        return 0;
+    }
+    (void)sys_close((int)source);
+    if (tree < 0)
+        return tree;
+    step_set_fd(child, step, 1, (int)tree);
+    return 0;
+}
+
+/* One "key=value" or "flag" of the list; key is cut out of it into a buffer. */
+static long configure(int fs, const char *option)
+{
+    char key[64];
+    sys_size length = 0;
+    while (option[length] && option[length] != '=') {
+        if (length + 1 >= sizeof key)
+            return -ENAMETOOLONG;
+        key[length] = option[length];
+        length++;
+    }
+    key[length] = 0;
+    if (!option[length])
+        return sys_fsconfig(fs, FSCONFIG_SET_FLAG, key, 0, 0);
+    return sys_fsconfig(fs, FSCONFIG_SET_STRING, key, option + length + 1, 0);
+}
+
+static long new_mount(const struct child *child, const struct plan_step *step, int fs)
+{
+    const char *source = step_string(child, step, 2);
+    const char *option = step_string(child, step, 1);
+    long ret = source ? sys_fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) : 0;
+    for (__u64 i = 0; i < step->arg[0] && ret >= 0; i++) {
+        ret = configure(fs, option);
+        option += text_length(option) + 1;
+    }
+    if (ret >= 0)
+        ret = sys_fsconfig(fs, FSCONFIG_CMD_CREATE, 0, 0, 0);
+    return ret < 0 ? ret : sys_fsmount(fs, FSMOUNT_CLOEXEC, (unsigned int)step->arg[1]);
+}
+
+long step_new_mount(struct child *child, const struct plan_step *step)
+{
+    long fs = sys_fsopen(step_string(child, step, 0), FSOPEN_CLOEXEC);
+    if (fs == -ENOSYS) {
+        set_pending(child, step, 1, -1);
+        return 0;
+    }
+    if (fs < 0)
+        return fs;
+    long tree = new_mount(child, step, (int)fs);
+    (void)sys_close((int)fs);
+    if (tree < 0)
+        return tree;
+    step_set_fd(child, step, 1, (int)tree);
+    return 0;
+}
+
+/* ---- attaching them ---- */
+
+static long attach_at(int tree, int target)
+{
+    return sys_move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+}
+
+/* A directory is mounted on a directory, anything else on a file; a file system that is yet to be made has a directory at its top. */
+static long target_mode(const struct child *child, const struct plan_step *step)
+{
+    struct statx status;
+    if (!step->arg[0])
+        return 0;
+    int tree = step_fd(child, step, 0);
+    if (tree < 0)
+        return S_IFDIR | 0755;
+    long ret = sys_statx(tree, "", AT_EMPTY_PATH, STATX_TYPE, &status);
+    if (ret < 0)
+        return ret;
+    return (status.stx_mode & S_IFMT) == S_IFDIR ? S_IFDIR | 0755 : S_IFREG | 0644;
+}
+
+long step_attach(struct child *child, const struct plan_step *step)
+{
+    int at = step_fd(child, step, 1);
+    long mode = target_mode(child, step);
+    if (mode < 0)
+        return mode;
+    long target = path_make_target(at, step_string(child, step, 0), (unsigned int)mode);
+    if (target < 0)
+        return target;
+    long ret = child->slots[step->fd[0]].pending ? old_attach(child, step, (int)target)
+                                                 : attach_at(step_fd(child, step, 0), (int)target);
+    (void)sys_close((int)target);
+    return ret;
+}
+
+long step_set_attributes(struct child *child, const struct plan_step *step)
+{
+    long mount = path_open(step_fd(child, step, 0), step_string(child, step, 0), O_PATH);
+    if (mount < 0)
+        return mount;
+    int recursive = step->arg[0] != 0;
+    long ret = set_attributes((int)mount, recursive ? AT_RECURSIVE : 0, step->arg[1], step->arg[2], 0);
+    if (ret == -ENOSYS)
+        ret = old_set_attributes((int)mount, recursive, step->arg[1], step->arg[2]);
+    (void)sys_close((int)mount);
+    return ret;
+}
+
+/* ---- paths that are hidden or cannot be written ---- */
+
+static long mask_directory(int target)
+{
+    char path[32];
+    long fs = sys_fsopen("tmpfs", FSOPEN_CLOEXEC);
+    if (fs == -ENOSYS) {
+        text_proc_fd(path, target);
+        return sys_mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                         "nr_blocks=1,nr_inodes=1");
+    }
+    if (fs < 0)
+        return fs;
+    long ret = sys_fsconfig((int)fs, FSCONFIG_CMD_CREATE, 0, 0, 0);
+    long tree = ret < 0 ? ret
+                        : sys_fsmount((int)fs, FSMOUNT_CLOEXEC,
+                                      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    (void)sys_close((int)fs);
+    if (tree < 0)
+        return tree;
+    ret = attach_at((int)tree, target);
+    (void)sys_close((int)tree);
+    return ret;
+}
+
+/* Attaches a clone of what `source` names over `target`, with attributes. */
+static long bind_over(int source, int target, unsigned int recursive, __u64 set)
+{
+    long tree = sys_open_tree(source, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | recursive);
+    if (tree < 0)
+        return tree;
+    long ret = set_attributes((int)tree, recursive, set, 0, 0);
+    if (ret >= 0)
+        ret = attach_at((int)tree, target);
+    (void)sys_close((int)tree);
+    return ret;
+}
+
+/* /dev/null below the container's root is what hides a file. That it is the null device, and no symlink or file that the image
+ * put there, is looked at on the descriptor that is then mounted (CVE-2025-31133). */
+static long mask_file(int at, int target)
+{
+    struct statx status;
+    long null = path_open(at, "/dev/null", O_PATH | O_NOFOLLOW);
+    if (null < 0)
+        return null;
+    long ret = sys_statx((int)null, "", AT_EMPTY_PATH, STATX_TYPE, &status);
+    if (ret >= 0 && ((status.stx_mode & S_IFMT) != S_IFCHR || status.stx_rdev_major != NULL_DEVICE_MAJOR ||
+                     status.stx_rdev_minor != NULL_DEVICE_MINOR))
+        ret = -ENODEV;
+    if (ret >= 0)
+        ret = bind_over((int)null, target, 0, 0);
+    if (ret == -ENOSYS)
+        ret = old_bind((int)null, target, 0);
+    (void)sys_close((int)null);
+    return ret;
+}
+
+/* A path that is not there needs no mask, and PLAN_IF_EXISTS lets ENOENT pass. Once it was there, nothing that is missing afterwards
+ * (the container's /dev/null, the fallback's /proc) may pass as that. */
+static long not_missing(long ret)
+{
+    return ret == -ENOENT ? -ENODEV : ret;
+}
+
+long step_mask(struct child *child, const struct plan_step *step)
+{
+    struct statx status;
+    int at = step_fd(child, step, 0);
+    long target = path_open(at, step_string(child, step, 0), O_PATH);
+    if (target < 0)
+        return target;
+    long ret = sys_statx((int)target, "", AT_EMPTY_PATH, STATX_TYPE, &status);
+    if (ret >= 0)
+        ret = (status.stx_mode & S_IFMT) == S_IFDIR ? mask_directory((int)target) : mask_file(at, (int)target);
+    (void)sys_close((int)target);
+    return not_missing(ret);
+}
+
+static long old_readonly(int at, const char *path, int target)
+{
+    long ret = old_bind(target, target, 1);
+    if (ret < 0)
+        return ret;
+    long mount = old_look_again(at, path, target, target);
+    if (mount < 0)
+        return mount;
+    ret = old_set_attributes((int)mount, 1, MOUNT_ATTR_RDONLY, 0);
+    (void)sys_close((int)mount);
+    return ret;
+}
+
+long step_readonly(struct child *child, const struct plan_step *step)
+{
+    int at = step_fd(child, step, 0);
+    const char *path = step_string(child, step, 0);
+    long target = path_open(at, path, O_PATH);
+    if (target < 0)
+        return target;
+    long ret = bind_over((int)target, (int)target, AT_RECURSIVE, MOUNT_ATTR_RDONLY);
+    if (ret == -ENOSYS)
+        ret = old_readonly(at, path, (int)target);
+    (void)sys_close((int)target);
+    return not_missing(ret);
+}
+
+/* pivot_root(".", ".") stacks the old root over the new one, where a lazy unmount takes it away (pivot_root(2), NOTES). The old
+ * root must not be shared, or the unmount would reach the host: PROPAGATION has seen to that. */
+long step_pivot_root(struct child *child, const struct plan_step *step)
+{
+    long ret = sys_fchdir(step_fd(child, step, 0));
+    if (ret >= 0)
+        ret = sys_pivot_root(".", ".");
+    if (ret >= 0)
+        ret = sys_umount2(".", UMOUNT_DETACH);
+    return ret < 0 ? ret : sys_chdir("/");
+}

@@ -1,0 +1,182 @@
+"""The command ``pyrun``: finds the verb, runs it, and makes of every error one line and an exit status.
+
+Exit status: 0 done, 1 failed, 2 bad input (command line or manifest), 130 Ctrl-C; ``run`` has more, see its help.
+``PYRUN_DEBUG=1`` shows tracebacks.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyrun_runtime.cli.message import (
+    BAD_INPUT,
+    BROKEN_PIPE,
+    FAILED,
+    INTERRUPTED,
+    CommandError,
+    UsageError,
+    did_you_mean,
+    say,
+)
+from pyrun_runtime.cli.options import options_of, parse_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from pyrun_runtime.cli.options import Options, OptionTable
+
+    class Verb(Protocol):
+        """What a verb's module has."""
+
+        HELP: str
+        OPTIONS: OptionTable
+
+        def run(self, options: Options, arguments: list[str]) -> int: ...
+
+
+# Each is the module of that name beside this one.
+VERBS = {
+    "run": ("SPEC", "run a pod in the foreground"),
+    "plan": ("SPEC", "show what would be done, step by step and why; or the OCI config.json"),
+    "validate": ("SPEC...", "check manifests"),
+    "check": ("", "say what this machine offers to pods, what is missing and how to mend it"),
+}
+
+USAGE = """\
+usage: pyrun VERB [OPTION]... [SPEC]
+       pyrun VERB --help
+       pyrun --version
+
+Runs Kubernetes Pods on this machine, without a daemon.
+
+{verbs}
+
+SPEC is a file with a v1 Pod in JSON or YAML; - is standard input.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. With *argv* returns the exit status; without, as the program ``pyrun``, it does not return."""
+    if argv is not None:
+        return guarded(argv)
+    _open_standard_descriptors()
+    status = guarded(sys.argv[1:])
+    _flush()
+    # Not sys.exit: taking the interpreter down costs 1 to 5 ms, and everything that matters has been closed and flushed.
+    os._exit(status)
+
+
+def guarded(argv: list[str]) -> int:
+    """The exit status of the command; errors become a line on standard error."""
+    try:
+        status = dispatch(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk is still an error
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError as error:
+        return _failed(error) if error.filename else BROKEN_PIPE
+    except Exception as error:
+        return _failed(error)
+
+
+def dispatch(argv: list[str]) -> int:
+    word, rest = (argv[0], argv[1:]) if argv else ("", [])
+    if word in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0
+    if word == "--version":
+        import pyrun
+
+        print(f"pyrun {pyrun.__version__}")
+        return 0
+    if word not in VERBS:
+        raise UsageError(_unknown(word))
+    verb = _load(word)
+    try:
+        options, arguments = parse_options(rest, verb.OPTIONS)
+        if "help" in options:
+            print(verb.HELP, end="")
+            return 0
+        return verb.run(options, arguments)
+    except UsageError as error:
+        raise UsageError(f"{error}; see 'pyrun {word} --help'") from None
+
+
+def usage() -> str:
+    rows = [(f"{name} {takes}".rstrip(), what) for name, (takes, what) in VERBS.items()]
+    width = max([len(left) for left, _ in rows])
+    return USAGE.format(verbs="\n".join([f"  {left:{width}}  {what}" for left, what in rows]))
+
+
+def _unknown(word: str) -> str:
+    if not word:
+        return f"a verb is missing: {', '.join(VERBS)}; see 'pyrun --help'"
+    known = [*VERBS, *options_of({"version": ""})]
+    what = "option" if word.startswith("-") else "verb"
+    return f"unknown {what} {word!r}{did_you_mean(word, known)}; see 'pyrun --help'"
+
+
+def _load(name: str) -> Verb:
+    # The import statement itself: importlib would be one more module to load.
+    return __import__(f"pyrun_runtime.cli.{name}", fromlist=["run"])
+
+
+def _failed(error: Exception) -> int:
+    if os.environ.get("PYRUN_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    text, status = explain(error)
+    _flush()
+    say(text)
+    return status
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """One line about *error*, and the exit status it leads to."""
+    if isinstance(error, CommandError):
+        return str(error), error.status
+    from pyrun import PyrunError, SpecError, describe_error
+
+    if isinstance(error, PyrunError):
+        return describe_error(error), BAD_INPUT if isinstance(error, SpecError) else FAILED
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror or error}", FAILED
+    return f"unexpected {type(error).__name__}{_where(error)}: {error} (PYRUN_DEBUG=1 shows more)", FAILED
+
+
+def _where(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def _open_standard_descriptors() -> None:
+    """Fill 0, 1 and 2 where they are closed: else the next pipe or file would get such a number, and output would go into it."""
+    try:
+        while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
+            pass
+    except OSError:  # a /dev without null: they are most likely open, and a verb that needs it will say so
+        return
+    os.close(fd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What the command says of itself: exit statuses, and messages of one line each on standard error."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FAILED, BAD_INPUT, TIMED_OUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 124, 130, 141
+
+
+class CommandError(Exception):
+    """Something that ends the command with a message; ``status`` is its exit status."""
+
+    status = FAILED
+
+
+class UsageError(CommandError):
+    """The command line is wrong; the message says where."""
+
+    status = BAD_INPUT
+
+
+class InputError(CommandError):
+    """A file that the command line names cannot be read."""
+
+    status = BAD_INPUT
+
+
+def one_line(text: str) -> str:
+    """*text* on one line, whatever file names and manifests have put into it."""
+    return text if text.isprintable() else "".join([c if c.isprintable() else repr(c)[1:-1] for c in text])
+
+
+def encode_message(text: str) -> bytes:
+    """``pyrun: text`` as a line of bytes; a file name that is not UTF-8 comes out as it is."""
+    return f"pyrun: {one_line(text)}\n".encode("utf-8", "backslashreplace")
+
+
+def say(text: str) -> None:
+    """A message on standard error."""
+    try:
+        os.write(2, encode_message(text))
+    except OSError:
+        pass  # nobody listens; the exit status still tells
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean '--trace'?"``, or nothing where nothing is near."""
+    import difflib
+
+    near = difflib.get_close_matches(word[:100], list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,214 @@
+"""Where running pods are known: a directory below /run for each, and one below /var/lib for what it keeps on disk.
+
+::
+
+    /run/pyrun/pods/<uid>/lock        flock(2)ed as long as its launcher lives, whatever ends it
+                          pod.json    who it is, for people and later commands
+    /var/lib/pyrun/pods/<uid>/lock    likewise: the two trees can be chosen apart, so each has to say by itself that it is in use
+                              data/   the pod's own: emptyDirs on disk
+
+A pod whose locks are free has no launcher any more: it was killed, or the machine was restarted. :meth:`Store.collect` takes away
+what is left of such pods. The kernel has killed their processes already (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from pyrun import AlreadyExists, CleanupErrors, Fd, Undo, remove_leftovers, remove_tree
+
+RUN_ROOT = "/run/pyrun"
+STATE_ROOT = "/var/lib/pyrun"
+LOCK = "lock"
+
+
+class Store:
+    """The pods below *run_root* and *state_root*, which are made when they are needed."""
+
+    def __init__(self, run_root: str = RUN_ROOT, state_root: str = STATE_ROOT) -> None:
+        self._tops = (f"{run_root}/pods", f"{state_root}/pods")
+
+    def claim(self, uid: str) -> Claim:
+        """Make and lock the directories of pod *uid*. Raises :class:`AlreadyExists` while another launcher has it."""
+        with _locked(self._tops[0], fcntl.LOCK_SH):
+            return self._claim(uid)
+
+    def _claim(self, uid: str) -> Claim:
+        with Undo(f"pod {uid}") as undo:
+            run_directory, state_directory = [_lock_directory(f"{top}/{uid}", undo) for top in self._tops]
+            return Claim(uid, run_directory, state_directory, undo)
+
+    def find_abandoned(self) -> list[Claim]:
+        """Each pod without a launcher, claimed.
+
+        Whoever claims or releases a pod shares a lock on the directory of all; who looks for abandoned ones has it alone, so a
+        pod that is just coming or going is not taken for one. Where somebody else has it, nothing is found this time.
+        """
+        claims = []
+        try:
+            with _locked(self._tops[0], fcntl.LOCK_EX | fcntl.LOCK_NB):
+                for uid in {uid: None for top in self._tops for uid in _list_uids(top)}:
+                    try:
+                        claims.append(self._claim(uid))
+                    except AlreadyExists:
+                        continue
+        except BlockingIOError:
+            pass
+        return claims
+
+    def collect(self) -> list[tuple[str, CleanupErrors | None]]:
+        """Remove what is left of pods without a launcher: the uid of each, and what could not be removed."""
+        collected: list[tuple[str, CleanupErrors | None]] = []
+        for claim in self.find_abandoned():
+            try:
+                remove_leftovers(claim.uid, claim.data)
+                claim.release()
+                collected.append((claim.uid, None))
+            except CleanupErrors as error:
+                claim.keep()
+                collected.append((claim.uid, error))
+        return collected
+
+
+class Claim:
+    """One pod's directories, ours until :meth:`release`. As a context manager it releases at the end of the block."""
+
+    def __init__(self, uid: str, run_directory: Entry, state_directory: Entry, undo: Undo) -> None:
+        self.uid = uid
+        self.data = f"{state_directory.path}/data"
+        self._run = run_directory
+        self._state = state_directory
+        self._undo = undo
+
+    def describe(self, facts: dict[str, str | int]) -> None:
+        """Write pod.json."""
+        members = ",\n".join([f'  "{name}": {_to_json(value)}' for name, value in facts.items()])
+        with open(f"{self._run.path}/pod.json", "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{{\n{members}\n}}\n")
+
+    def release(self) -> None:
+        """Remove the directories. Raises :class:`CleanupErrors` when something is still in ``data``."""
+        with _locked(os.path.dirname(self._run.path), fcntl.LOCK_SH):
+            self._undo.run()
+
+    def keep(self) -> None:
+        """Let go of the locks and leave the directories for another :meth:`Store.collect`."""
+        self._run.fd.close()
+        self._state.fd.close()
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if os.path.lexists(self.data):
+            self.keep()  # the pod could not be removed, which its own error says
+        else:
+            self.release()
+
+
+class Entry:
+    """A directory and its lock."""
+
+    def __init__(self, path: str, fd: Fd) -> None:
+        self.path = path
+        self.fd = fd
+
+
+class _locked:
+    """Holds a lock on a directory, which is made if it is not there. Raises BlockingIOError with LOCK_NB."""
+
+    def __init__(self, directory: str, how: int) -> None:
+        os.makedirs(directory, 0o700, exist_ok=True)
+        self._fd = Fd.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._fd.fileno(), how)
+        except BaseException:
+            self._fd.close()
+            raise
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_error: object) -> None:
+        self._fd.close()
+
+
+def _list_uids(top: str) -> list[str]:
+    """Names that can be a pod's uid; whatever else somebody has put there is not ours to remove."""
+    try:
+        names = os.listdir(top)
+    except FileNotFoundError:
+        return []
+    uids = [name for name in names if name.isascii() and name.replace("-", "").isalnum()]
+    return [uid for uid in uids if os.path.isdir(f"{top}/{uid}")]
+
+
+def _lock_directory(path: str, undo: Undo) -> Entry:
+    while True:
+        fd = _open_lock(path)
+        if fd is None:
+            continue
+        try:
+            fcntl.flock(fd.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fd.close()
+            raise AlreadyExists(f"pod {os.path.basename(path)} is running already ({path} is locked)") from None
+        # Between our open and our flock its owner may have removed the directory: then we hold a lock on nothing.
+        if _is_at(fd, f"{path}/{LOCK}"):
+            break
+        fd.close()
+    undo.push(f"unlock {path}", fd.close)
+    undo.push(f"remove directory {path}", lambda: _remove_directory(path))
+    return Entry(path, fd)
+
+
+def _remove_directory(path: str) -> None:
+    """The lock goes last: from then on somebody else may claim the directory, and what is in it then is theirs."""
+    for name in os.listdir(path):
+        if name == LOCK:
+            continue
+        if os.path.isdir(f"{path}/{name}") and not os.path.islink(f"{path}/{name}"):
+            remove_tree(f"{path}/{name}")
+        else:
+            os.unlink(f"{path}/{name}")
+    os.unlink(f"{path}/{LOCK}")
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+            raise
+
+
+def _open_lock(path: str) -> Fd | None:
+    """None where the directory was removed under us, before or after we looked for it."""
+    try:
+        os.makedirs(path, 0o700, exist_ok=True)
+        return Fd(os.open(f"{path}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    except (FileNotFoundError, FileExistsError):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise
+        return None
+
+
+def _is_at(fd: Fd, path: str) -> bool:
+    ours = os.fstat(fd.fileno())
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return False
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _to_json(value: str | int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    try:
+        # What json itself uses; importing that costs as much as all of this file.
+        from _json import encode_basestring_ascii
+    except ImportError:
+        from json.encoder import encode_basestring_ascii
+    return encode_basestring_ascii(value)

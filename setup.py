@@ -1,0 +1,104 @@
+"""What pyproject.toml cannot say: two packages from two roots, the C core, two static programs, the compiled seccomp filter."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from wheel.bdist_wheel import bdist_wheel
+
+HERE = Path(__file__).parent
+VERSION = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]["version"]
+
+# Freestanding: no C library, no position-independent start-up code to relocate, nothing to map but the program itself.
+STATIC_COMPILE_ARGS = [
+    *(
+        "-std=gnu17",
+        "-O2",
+        "-D_GNU_SOURCE",
+        "-ffreestanding",
+        "-fno-stack-protector",
+        "-fno-pie",
+        "-fcf-protection=none",
+    ),
+    *("-fno-tree-loop-distribute-patterns", "-fno-asynchronous-unwind-tables", "-Wall", "-Wextra"),
+]
+STATIC_LINK_ARGS = ["-static", "-nostdlib", "-no-pie", "-s", "-Wl,--build-id=none", "-Wl,-z,noseparate-code"]
+CHILD_SOURCES = [
+    "csrc/child.c",
+    "csrc/path.c",
+    "csrc/step_exec.c",
+    "csrc/step_file.c",
+    "csrc/step_mount.c",
+    "csrc/step_mount_old.c",
+    "csrc/step_namespace.c",
+    "csrc/step_process.c",
+]
+
+
+class StaticExecutable(Extension):
+    """A program that is shipped inside the package, next to the modules."""
+
+
+class BuildExtensions(build_ext):
+    def get_ext_filename(self, fullname: str) -> str:
+        if isinstance(self.ext_map.get(fullname), StaticExecutable):
+            return str(Path(*fullname.split(".")))
+        return super().get_ext_filename(fullname)
+
+    def build_extension(self, ext: Extension) -> None:
+        if not isinstance(ext, StaticExecutable):
+            super().build_extension(ext)
+            return
+        path = Path(self.get_ext_fullpath(ext.name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        args = [a for a in STATIC_COMPILE_ARGS if not (a.startswith("-fcf") and "x86_64" not in self.plat_name)]
+        objects = self.compiler.compile(
+            ext.sources,
+            output_dir=self.build_temp + "/static",
+            include_dirs=["csrc"],
+            macros=ext.define_macros,
+            extra_postargs=args,
+            depends=ext.depends,
+        )
+        self.compiler.link_executable(objects, str(path), extra_postargs=STATIC_LINK_ARGS)
+
+    def run(self) -> None:
+        super().run()
+        self.build_seccomp_filter()
+
+    def build_seccomp_filter(self) -> None:
+        sys.path.insert(0, str(HERE / "src"))
+        try:
+            from pyrun.container.seccomp_build import build_default_profiles
+        finally:
+            sys.path.pop(0)
+        package = HERE / "src/pyrun" if self.inplace or self.editable_mode else Path(self.build_lib) / "pyrun"
+        (package / "container").mkdir(parents=True, exist_ok=True)
+        build_default_profiles(package / "container")
+
+
+class AbiWheel(bdist_wheel):
+    """One wheel for every CPython from 3.11 on: the extension uses the limited API."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        _, _, platform = super().get_tag()
+        return "cp311", "abi3", platform
+
+
+HEADERS = [str(path.relative_to(HERE)) for path in sorted((HERE / "csrc").glob("*.h"))]
+
+setup(
+    packages=find_packages("src") + find_packages("runtime"),
+    package_dir={"pyrun": "src/pyrun", "pyrun_runtime": "runtime/pyrun_runtime"},
+    package_data={"pyrun": ["py.typed", "*.pyi", "container/*.bpf"], "pyrun_runtime": ["py.typed"]},
+    cffi_modules=["csrc/ffi_build.py:ffi"],
+    ext_modules=[
+        StaticExecutable("pyrun.pyrun-stage", ["csrc/stage.c", *CHILD_SOURCES], depends=HEADERS),
+        StaticExecutable(
+            "pyrun.pyrun-pause", ["csrc/pause.c"], depends=HEADERS, define_macros=[("PYRUN_VERSION", f'"{VERSION}"')]
+        ),
+    ],
+    cmdclass={"build_ext": BuildExtensions, "bdist_wheel": AbiWheel},
+)

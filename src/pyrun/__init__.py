@@ -1,0 +1,220 @@
+"""pyrun: a Pod runtime on raw Linux system calls.
+
+The names in ``__all__`` are the library; everything else is private and may change. They are imported when they are
+first used, so that ``import pyrun`` costs next to nothing and a program pays for what it uses.
+
+Three ways in, from the shortest to the lowest:
+
+- :func:`run` runs one command in fresh namespaces with limits and a time-out, and says how it went;
+- :class:`Pod` makes a pod of a :class:`PodSpec` and hands over its containers;
+- :func:`spawn` and :func:`create` run any sequence of :mod:`steps` in a new process.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.container.command import Outcome as Outcome
+    from pyrun.container.command import plan_command as plan_command
+    from pyrun.container.command import run as run
+    from pyrun.container.layout import PodPaths as PodPaths
+    from pyrun.container.lower import lower_container as lower_container
+    from pyrun.container.plan import ContainerPlan as ContainerPlan
+    from pyrun.container.plan import Setting as Setting
+    from pyrun.container.plan import plan_container as plan_container
+    from pyrun.errors import AlreadyExists as AlreadyExists
+    from pyrun.errors import CleanupErrors as CleanupErrors
+    from pyrun.errors import ExecError as ExecError
+    from pyrun.errors import KernelError as KernelError
+    from pyrun.errors import NotFound as NotFound
+    from pyrun.errors import PyrunError as PyrunError
+    from pyrun.errors import SpecError as SpecError
+    from pyrun.errors import StateError as StateError
+    from pyrun.errors import StepError as StepError
+    from pyrun.errors import Unsupported as Unsupported
+    from pyrun.errors import describe_error as describe_error
+    from pyrun.kernel import step as steps
+    from pyrun.kernel.cgroup import NO_LIMIT as NO_LIMIT
+    from pyrun.kernel.cgroup import Cgroup as Cgroup
+    from pyrun.kernel.cgroup import CpuMax as CpuMax
+    from pyrun.kernel.cgroup import IoMax as IoMax
+    from pyrun.kernel.cgroup import Limits as Limits
+    from pyrun.kernel.fd import Fd as Fd
+    from pyrun.kernel.features import can_run_pods as can_run_pods
+    from pyrun.kernel.features import read_features as read_features
+    from pyrun.kernel.namespace import Namespace as Namespace
+    from pyrun.kernel.namespace import NamespaceSet as NamespaceSet
+    from pyrun.kernel.order import BEFORE as BEFORE
+    from pyrun.kernel.order import check_order as check_order
+    from pyrun.kernel.order import reasons as reasons
+    from pyrun.kernel.pause import PauseProcess as PauseProcess
+    from pyrun.kernel.process import ExitStatus as ExitStatus
+    from pyrun.kernel.process import Process as Process
+    from pyrun.kernel.process import signal_name as signal_name
+    from pyrun.kernel.spawn import NEW_NAMESPACES as NEW_NAMESPACES
+    from pyrun.kernel.spawn import Created as Created
+    from pyrun.kernel.spawn import create as create
+    from pyrun.kernel.spawn import spawn as spawn
+    from pyrun.kernel.undo import Undo as Undo
+    from pyrun.linux.features import Feature as Feature
+    from pyrun.pod.container import PodContainer as PodContainer
+    from pyrun.pod.leftover import kill_pod as kill_pod
+    from pyrun.pod.leftover import remove_leftovers as remove_leftovers
+    from pyrun.pod.machine import Machine as Machine
+    from pyrun.pod.machine import read_machine as read_machine
+    from pyrun.pod.plan import PodPlan as PodPlan
+    from pyrun.pod.plan import ProcessPlan as ProcessPlan
+    from pyrun.pod.plan import plan_pod as plan_pod
+    from pyrun.pod.pod import Pod as Pod
+    from pyrun.pod.pod import new_uid as new_uid
+    from pyrun.pod.standalone import standalone_oci as standalone_oci
+    from pyrun.pod.status import ContainerStatus as ContainerStatus
+    from pyrun.pod.trace import Phase as Phase
+    from pyrun.pod.trace import trace_pod as trace_pod
+    from pyrun.pod.volume import remove_tree as remove_tree
+    from pyrun.spec.oci import OciSpec as OciSpec
+    from pyrun.spec.oci_parse import load_oci as load_oci
+    from pyrun.spec.oci_parse import oci_to_json as oci_to_json
+    from pyrun.spec.oci_parse import parse_oci as parse_oci
+    from pyrun.spec.pod import PodSpec as PodSpec
+    from pyrun.spec.pod_parse import load_pod as load_pod
+    from pyrun.spec.pod_parse import parse_pod as parse_pod
+    from pyrun.value import Value as Value
+    from pyrun.value import replace as replace
+    from pyrun.version import __version__ as __version__
+
+# Where each name lives. The imports above say the same to type checkers; a test compares the two.
+_EXPORTS = {
+    "container.command": ("Outcome", "plan_command", "run"),
+    "container.layout": ("PodPaths",),
+    "container.lower": ("lower_container",),
+    "container.plan": ("ContainerPlan", "Setting", "plan_container"),
+    "errors": (
+        "AlreadyExists",
+        "CleanupErrors",
+        "ExecError",
+        "KernelError",
+        "NotFound",
+        "PyrunError",
+        "SpecError",
+        "StateError",
+        "StepError",
+        "Unsupported",
+        "describe_error",
+    ),
+    "kernel.cgroup": ("NO_LIMIT", "Cgroup", "CpuMax", "IoMax", "Limits"),
+    "kernel.fd": ("Fd",),
+    "kernel.features": ("can_run_pods", "read_features"),
+    "kernel.namespace": ("Namespace", "NamespaceSet"),
+    "kernel.order": ("BEFORE", "check_order", "reasons"),
+    "kernel.pause": ("PauseProcess",),
+    "kernel.process": ("ExitStatus", "Process", "signal_name"),
+    "kernel.spawn": ("NEW_NAMESPACES", "Created", "create", "spawn"),
+    "kernel.undo": ("Undo",),
+    "linux.features": ("Feature",),
+    "pod.container": ("PodContainer",),
+    "pod.leftover": ("kill_pod", "remove_leftovers"),
+    "pod.machine": ("Machine", "read_machine"),
+    "pod.plan": ("PodPlan", "ProcessPlan", "plan_pod"),
+    "pod.pod": ("Pod", "new_uid"),
+    "pod.standalone": ("standalone_oci",),
+    "pod.status": ("ContainerStatus",),
+    "pod.trace": ("Phase", "trace_pod"),
+    "pod.volume": ("remove_tree",),
+    "spec.oci": ("OciSpec",),
+    "spec.oci_parse": ("load_oci", "oci_to_json", "parse_oci"),
+    "spec.pod": ("PodSpec",),
+    "spec.pod_parse": ("load_pod", "parse_pod"),
+    "value": ("Value", "replace"),
+    "version": ("__version__",),
+}
+_MODULES = {"steps": "kernel.step"}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = [
+    "AlreadyExists",
+    "BEFORE",
+    "Cgroup",
+    "CleanupErrors",
+    "ContainerPlan",
+    "ContainerStatus",
+    "CpuMax",
+    "Created",
+    "ExecError",
+    "ExitStatus",
+    "Fd",
+    "Feature",
+    "IoMax",
+    "KernelError",
+    "Limits",
+    "Machine",
+    "NEW_NAMESPACES",
+    "NO_LIMIT",
+    "Namespace",
+    "NamespaceSet",
+    "NotFound",
+    "OciSpec",
+    "Outcome",
+    "PauseProcess",
+    "Phase",
+    "Pod",
+    "PodContainer",
+    "PodPaths",
+    "PodPlan",
+    "PodSpec",
+    "Process",
+    "ProcessPlan",
+    "PyrunError",
+    "Setting",
+    "SpecError",
+    "StateError",
+    "StepError",
+    "Undo",
+    "Unsupported",
+    "Value",
+    "__version__",
+    "can_run_pods",
+    "check_order",
+    "create",
+    "describe_error",
+    "kill_pod",
+    "load_oci",
+    "load_pod",
+    "lower_container",
+    "new_uid",
+    "oci_to_json",
+    "parse_oci",
+    "parse_pod",
+    "plan_command",
+    "plan_container",
+    "plan_pod",
+    "read_features",
+    "read_machine",
+    "reasons",
+    "remove_leftovers",
+    "remove_tree",
+    "replace",
+    "run",
+    "signal_name",
+    "spawn",
+    "standalone_oci",
+    "steps",
+    "trace_pod",
+]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _MODULES:
+        value: object = import_module(f"pyrun.{_MODULES[name]}")
+    elif name in _HOME:
+        value = getattr(import_module(f"pyrun.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module 'pyrun' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

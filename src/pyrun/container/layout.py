@@ -1,0 +1,31 @@
+"""The names inside a pod's sandbox, which lowering, planning and the driver share."""
+
+from __future__ import annotations
+
+from pyrun.value import Value
+
+SHARED_MEMORY = "shm"
+ETC_FILES = ("hosts", "hostname", "resolv.conf")
+
+
+class PodPaths(Value):
+    """Where a pod's things are.
+
+    ``sandbox`` is a prefix for what lives in the mount namespace that pause holds: it is a name in OCI mounts, not a directory of
+    the host. ``volumes`` is the host's directory with one subdirectory per emptyDir on disk.
+    """
+
+    sandbox: str
+    volumes: str
+
+    def shared_memory(self) -> str:
+        return f"{self.sandbox}/{SHARED_MEMORY}"
+
+    def etc_file(self, name: str) -> str:
+        return f"{self.sandbox}/etc/{name}"
+
+    def memory_volume(self, name: str) -> str:
+        return f"{self.sandbox}/volumes/{name}"
+
+    def disk_volume(self, name: str) -> str:
+        return f"{self.volumes}/{name}"

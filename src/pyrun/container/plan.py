@@ -1,0 +1,310 @@
+"""An OCI runtime specification as the steps that make it so. Pure.
+
+The order of the steps is the whole of the matter, and it is the order of the functions in :func:`plan_container`:
+
+1. in the host's mount namespace: what needs the host's /proc, and a clone of every tree of the host that the container gets;
+2. into the namespaces that pause holds, all in one call, and out again of those that are the container's own;
+3. the root is attached, and everything is mounted into it, each target resolved inside it;
+4. pivot; then down: directory, capabilities, user, filter, exec.
+
+:data:`pyrun.kernel.order.BEFORE` has the reasons, and a property test holds every plan against it.
+"""
+
+from __future__ import annotations
+
+import stat
+
+from pyrun.container.lower import OVERLAY_ANNOTATION, SUB_PATH_MARK
+from pyrun.container.mounts import MountPlan, plan_mount
+from pyrun.container.seccomp import seccomp_filter, seccomp_flags
+from pyrun.container.security import capability_mask
+from pyrun.errors import SpecError
+from pyrun.kernel.step import (
+    Attach,
+    ChangeDirectory,
+    Duplicate,
+    Exec,
+    FindProgram,
+    Gate,
+    JoinKeyring,
+    JoinNamespaces,
+    LimitBoundingSet,
+    LoadFilter,
+    LoopbackUp,
+    MakeDirectory,
+    MakeNode,
+    MakeSymlink,
+    MaskPath,
+    NewMount,
+    NewSession,
+    NewTimeNamespace,
+    NoNewPrivileges,
+    OpenDirectory,
+    OpenTree,
+    ParentDeathSignal,
+    PivotRoot,
+    ReadonlyPath,
+    SetCapabilities,
+    SetDomainname,
+    SetHostname,
+    SetMountAttributes,
+    SetOomScoreAdj,
+    SetPropagation,
+    SetRlimit,
+    SetSysctl,
+    SetUmask,
+    SetUser,
+    Unshare,
+)
+from pyrun.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.kernel.step import Step
+    from pyrun.spec.oci import OciProcess, OciSpec
+
+ROOT = "root"
+PAUSE = "pause"
+STDIO = ("stdin", "stdout", "stderr")
+
+NODE_MODE = stat.S_IFCHR | 0o666
+NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+LINKS = (
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+)
+# Numbers of getrlimit(2), the same on x86_64 and aarch64 (include/uapi/asm-generic/resource.h).
+RLIMITS = (
+    *("RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC"),
+    *("RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE"),
+    *("RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME"),
+)
+
+
+class Setting(Value):
+    """What a container is planned into.
+
+    ``joined`` are the namespaces that pause holds (slot ``pause``), empty without a sandbox; ``sandbox`` is the prefix of sources
+    that live in pause's mount namespace; ``opened`` are the host paths that the launcher has opened, each in the slot
+    :func:`source_slot`; ``lacking`` are namespaces that this kernel does not have and the container can do without;
+    ``death_signal`` ends it with its launcher.
+    """
+
+    joined: tuple[str, ...] = ()
+    sandbox: str = ""
+    opened: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    death_signal: int = 0
+    gated: bool = True
+
+
+class ContainerPlan(Value):
+    """Steps, and the namespaces that have to be there from the clone on (they are for children only)."""
+
+    steps: tuple[Step, ...]
+    clone_namespaces: tuple[str, ...]
+
+
+def source_slot(path: str) -> str:
+    """The slot of a host path that the launcher has opened."""
+    return f"source {path}"
+
+
+def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPlan:
+    """The plan of one container. Raises :class:`SpecError` with a pointer into the OCI specification."""
+    setting = setting or Setting()
+    process = spec.process
+    if process is None or not process.args:
+        raise SpecError("/process/args", "there is no program to run")
+    own = _own_namespaces(spec, setting)
+    mounts = [plan_mount(mount, f"/mounts/{i}") for i, mount in enumerate(spec.mounts)]
+    steps: tuple[Step, ...] = (
+        *_on_the_host(process),
+        *_source_trees(
+            spec, mounts, setting, sandbox=False
+        ),  # before the overlay changes the mount namespace: see open_tree(2)
+        *_root_tree(spec),
+        *_enter_namespaces(spec, setting, own),
+        *_source_trees(spec, mounts, setting, sandbox=True),
+        *_mount_all(spec, mounts),
+        *_devices(spec, mounts),
+        *_hide(spec),
+        PivotRoot(ROOT),
+        *_become(process, setting),
+        *_run(spec, process, setting),
+    )
+    return ContainerPlan(steps, tuple([kind for kind in own if kind in ("pid", "user")]))
+
+
+def _own_namespaces(spec: OciSpec, setting: Setting) -> tuple[str, ...]:
+    own = []
+    for i, namespace in enumerate(spec.linux.namespaces):
+        if namespace.path:
+            raise SpecError(f"/linux/namespaces/{i}/path", "joining a namespace by path is not built yet")
+        if namespace.type == "user":
+            raise SpecError(f"/linux/namespaces/{i}/type", "a user namespace is not built yet")
+        if namespace.type not in setting.joined and namespace.type not in setting.lacking:
+            own.append(namespace.type)
+    if "mount" not in own:
+        raise SpecError("/linux/namespaces", "a container needs a mount namespace of its own")
+    return tuple(own)
+
+
+# ---- 1. in the host's mount namespace ----
+
+
+def _on_the_host(process: OciProcess) -> list[Step]:
+    steps: list[Step] = []
+    if process.oom_score_adj is not None:
+        steps.append(SetOomScoreAdj(process.oom_score_adj))
+    for i, limit in enumerate(process.rlimits):
+        if limit.type not in RLIMITS:
+            raise SpecError(f"/process/rlimits/{i}/type", f"{limit.type!r} is not a resource limit")
+        steps.append(SetRlimit(limit.type, RLIMITS.index(limit.type), limit.soft, limit.hard))
+    return [*steps, NewSession(), JoinKeyring()]
+
+
+def _root_tree(spec: OciSpec) -> list[Step]:
+    """The root file system in slot ``root``, detached: the directory itself, or a fresh overlay above it.
+
+    The overlay's upper directory is in a tmpfs, which must be attached somewhere while the overlay is made (kernels before 6.15
+    take no layer from a detached mount). A copy of the host's mount namespace serves for that and is left at once; the tmpfs lies
+    over "/", where it hides nothing: names that begin with a slash still start below it.
+    """
+    if (OVERLAY_ANNOTATION, "overlay") not in spec.annotations:
+        return [OpenTree(spec.root.path, ROOT)]
+    layers = (f"lowerdir={_escape_layer(spec.root.path)}", "upperdir=upper", "workdir=work")
+    return [
+        Unshare(("mount",)),
+        SetPropagation("/", "private"),
+        NewMount("tmpfs", "upper", ("mode=0755",), source="pyrun-upper"),
+        Attach("upper", "/"),
+        MakeDirectory("upper", at="upper"),
+        MakeDirectory("work", at="upper"),
+        ChangeDirectory(".", at="upper"),
+        NewMount("overlay", ROOT, layers, source="overlay"),
+    ]
+
+
+def _escape_layer(path: str) -> str:
+    """A directory in ``lowerdir=``: the colon separates layers, the backslash protects it
+    (Documentation/filesystems/overlayfs)."""
+    if "," in path:
+        raise SpecError("/root/path", f"{path!r}: an overlay cannot have a layer with a comma in its name")
+    return path.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def _source_trees(spec: OciSpec, mounts: list[MountPlan], setting: Setting, sandbox: bool) -> list[Step]:
+    steps: list[Step] = []
+    for i, (mount, plan) in enumerate(zip(spec.mounts, mounts, strict=True)):
+        inside = setting.sandbox and mount.source.startswith(setting.sandbox + "/")
+        if plan.type or bool(inside) != sandbox:
+            continue
+        source = plan.source[len(setting.sandbox) :] if inside else plan.source
+        opened = () if inside else setting.opened  # the same name in the sandbox is another thing
+        steps += _open_source(source, plan, opened, f"mount {i}", f"/mounts/{i}/source")
+    return steps
+
+
+def _open_source(source: str, plan: MountPlan, opened: tuple[str, ...], tree: str, pointer: str) -> list[Step]:
+    base, mark, inner = source.partition(SUB_PATH_MARK)
+    if not base.startswith("/"):
+        raise SpecError(pointer, f"{source!r}: the source of a bind mount must be an absolute path")
+    options = (plan.recursive, plan.attributes, plan.clear, plan.propagation)
+    if base in opened:
+        return [OpenTree(inner, tree, source_slot(base), *options, 0o755 if mark else 0)]
+    if not mark:
+        return [OpenTree(base, tree, None, *options)]
+    base_slot = f"{tree} base"
+    # Not a clone of the base: before Linux 6.15 nothing can be cloned out of a tree that is detached.
+    return [OpenDirectory(base, base_slot), OpenTree(inner, tree, base_slot, *options, 0o755)]
+
+
+# ---- 2. namespaces ----
+
+
+def _enter_namespaces(spec: OciSpec, setting: Setting, own: tuple[str, ...]) -> list[Step]:
+    steps: list[Step] = []
+    if setting.joined:
+        # pause's mount namespace has one mount; what is unshared from it below costs the same however many the host has.
+        steps.append(JoinNamespaces(PAUSE, ("mount", *[kind for kind in setting.joined if kind != "pid"])))
+    if "time" in own:
+        offsets = {offset.clock: offset.secs * 10**9 + offset.nanosecs for offset in spec.linux.time_offsets}
+        steps.append(NewTimeNamespace(offsets.get("monotonic", 0), offsets.get("boottime", 0)))
+    steps.append(Unshare(tuple([kind for kind in own if kind not in ("pid", "user", "time")])))
+    steps.append(SetPropagation("/", "private"))
+    if "network" in own:
+        steps.append(LoopbackUp())
+    if spec.hostname and "uts" in own:
+        steps.append(SetHostname(spec.hostname))
+    if spec.domainname and "uts" in own:
+        steps.append(SetDomainname(spec.domainname))
+    return [*steps, *[SetSysctl(name, value) for name, value in spec.linux.sysctl]]
+
+
+# ---- 3. the root and what is in it ----
+
+
+def _mount_all(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
+    steps: list[Step] = [Attach(ROOT, "/")]
+    for i, (mount, plan) in enumerate(zip(spec.mounts, mounts, strict=True)):
+        tree = f"mount {i}"
+        if plan.type:
+            steps.append(NewMount(plan.type, tree, plan.data, plan.attributes, mount.source or None))
+        steps.append(Attach(tree, mount.destination, at=ROOT, create=True))
+    return steps
+
+
+def _devices(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
+    """The nodes and links that OCI promises, in a /dev that we made; one that was bound in is left as it is."""
+    ours = any([mount.destination == "/dev" and plan.type for mount, plan in zip(spec.mounts, mounts, strict=True)])
+    if not ours:
+        return []
+    nodes: list[Step] = [MakeNode(f"/dev/{name}", NODE_MODE, major, minor, at=ROOT) for name, major, minor in NODES]
+    return nodes + [MakeSymlink(f"/dev/{name}", target, at=ROOT) for name, target in LINKS]
+
+
+def _hide(spec: OciSpec) -> list[Step]:
+    steps: list[Step] = [ReadonlyPath(path, at=ROOT) for path in spec.linux.readonly_paths]
+    steps += [MaskPath(path, at=ROOT) for path in spec.linux.masked_paths]
+    if spec.root.readonly:
+        steps.append(SetMountAttributes("/", at=ROOT, attributes=("ro",)))
+    return steps
+
+
+# ---- 4. what the program is and may ----
+
+
+def _become(process: OciProcess, setting: Setting) -> list[Step]:
+    steps: list[Step] = [ChangeDirectory(process.cwd, at=ROOT, create_mode=0o755)]
+    user, capabilities = process.user, process.capabilities
+    if capabilities is not None:
+        steps.append(LimitBoundingSet(capability_mask(capabilities.bounding, "/process/capabilities/bounding")))
+    steps.append(SetUser(user.uid, user.gid, user.additional_gids))
+    if capabilities is not None:
+        sets = ("effective", "permitted", "inheritable", "ambient")
+        steps.append(
+            SetCapabilities(*[capability_mask(getattr(capabilities, s), f"/process/capabilities/{s}") for s in sets])
+        )
+    if process.no_new_privileges:
+        steps.append(NoNewPrivileges())
+    if setting.death_signal:
+        steps.append(ParentDeathSignal(setting.death_signal))
+    return steps
+
+
+def _run(spec: OciSpec, process: OciProcess, setting: Setting) -> list[Step]:
+    search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), "/bin:/usr/bin")
+    steps: list[Step] = [Duplicate(name, number) for number, name in enumerate(STDIO)]
+    if process.user.umask is not None:
+        steps.append(SetUmask(process.user.umask))
+    steps.append(FindProgram(process.args[0], search))
+    if setting.gated:
+        steps.append(Gate())
+    if spec.linux.seccomp is not None:
+        steps.append(LoadFilter(seccomp_filter(spec.linux.seccomp), seccomp_flags(spec.linux.seccomp)))
+    return [*steps, Exec(process.args, process.env)]

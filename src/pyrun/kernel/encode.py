@@ -1,0 +1,128 @@
+"""A plan as the bytes that the child maps: the Python side of csrc/plan.h."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from pyrun._core import lib
+from pyrun.errors import PyrunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pyrun.kernel.step_base import Step
+
+HEADER = Struct("=IIIIIiiIiI")  # struct plan_header
+STEP = Struct("=II3i3I4Q")  # struct plan_step
+STAMP = Struct("=QQ")  # struct plan_stamp
+SLOT = Struct("=iI")  # struct plan_slot
+U64 = 2**64 - 1
+
+
+class Encoder:
+    """Collects the data of the steps and gives slots their numbers, in the order in which the steps run."""
+
+    def __init__(self, given: Mapping[str, int]) -> None:
+        self._slots = {name: index for index, name in enumerate(given)}
+        self._descriptors = list(given.values())
+        self._data = bytearray()
+        self._known: dict[bytes, int] = {}
+
+    def slot(self, name: str | None) -> int:
+        """The number of a slot that the step uses; PLAN_NO_SLOT for None. An empty one would only be noticed in the child."""
+        if name is None:
+            return lib.PLAN_NO_SLOT
+        if name not in self._slots:
+            raise PyrunError(f"slot {name!r} is used, but no descriptor was given for it and no earlier step fills it")
+        return self._slots[name]
+
+    def fill(self, name: str) -> int:
+        """The number of a slot that the step puts a descriptor into."""
+        if name not in self._slots:
+            self._slots[name] = len(self._descriptors)
+            self._descriptors.append(-1)
+        return self._slots[name]
+
+    def text(self, value: str | None) -> int:
+        """A string; 0 for None."""
+        return 0 if value is None else self.texts((value,))
+
+    def texts(self, values: Iterable[str]) -> int:
+        """Strings one after the other, each with its NUL; 0 for none."""
+        raw = [value.encode("utf-8", "surrogateescape") for value in values]
+        for item in raw:
+            if b"\0" in item:
+                raise PyrunError(f"a string for the kernel cannot hold a NUL character: {item!r}")
+        return self.data(b"".join([item + b"\0" for item in raw])) if raw else 0
+
+    def data(self, value: bytes) -> int:
+        """Bytes, aligned so that the child may read numbers from them. Equal ones are stored once."""
+        if value not in self._known:
+            self._data += b"\0" * (-len(self._data) % 8)
+            self._known[value] = len(self._data) + 1
+            self._data += value or b"\0"
+        return self._known[value]
+
+    def slots(self) -> bytes:
+        return b"".join([SLOT.pack(fd, 0) for fd in self._descriptors])
+
+    def block(self) -> bytes:
+        return bytes(self._data)
+
+
+def encode_step(step: Step, encoder: Encoder) -> bytes:
+    """One ``struct plan_step``; what the step leaves out is absent or 0."""
+    try:
+        fds, strings, numbers = step.fields(encoder)
+    except PyrunError as error:
+        raise PyrunError(f"{step.describe()}: {error}") from None
+    fds = (*fds, *[lib.PLAN_NO_SLOT] * (3 - len(fds)))
+    strings = (*strings, *[0] * (3 - len(strings)))
+    wrapped = [number & U64 for number in numbers] + [0] * (4 - len(numbers))
+    kind = getattr(lib, "PLAN_" + step.kind)
+    return STEP.pack(kind, step.flags, *fds, *strings, *wrapped)
+
+
+def encode_plan(
+    steps: Sequence[Step],
+    given: Mapping[str, int],
+    report_fd: int,
+    gate_fd: int,
+    fault: tuple[int, int] | None = None,
+) -> bytes:
+    """The whole block. *given* has a descriptor for each slot that no step fills; *fault* is (index, errno) for the test hook."""
+    encoder = Encoder(given)
+    encoded = b"".join([encode_step(step, encoder) for step in steps])
+    slots, data = encoder.slots(), encoder.block()
+    _check(steps, given, len(slots) // SLOT.size)
+    stamps = bytes(STAMP.size * len(steps))
+    size = HEADER.size + len(encoded) + len(stamps) + len(slots) + len(data)
+    fail_step, fail_errno = fault or (lib.PLAN_NO_STEP, 0)
+    counts = (lib.PLAN_MAGIC, size, len(steps), len(slots) // SLOT.size, len(data))
+    header = HEADER.pack(*counts, report_fd, gate_fd, fail_step, fail_errno, 0)
+    return header + encoded + stamps + slots + data
+
+
+def _check(steps: Sequence[Step], given: Mapping[str, int], slot_count: int) -> None:
+    """What the child would refuse, or never come back from."""
+    if len(steps) > lib.PLAN_MAX_STEPS or slot_count > lib.PLAN_MAX_SLOTS:
+        raise PyrunError(
+            f"{len(steps)} steps with {slot_count} slots are more than a plan holds "
+            f"({lib.PLAN_MAX_STEPS} and {lib.PLAN_MAX_SLOTS})"
+        )
+    for name, fd in given.items():
+        if fd < 0:
+            raise PyrunError(f"slot {name!r} was given {fd}, which is no descriptor")
+    if [step.kind for step in steps].count("GATE") > 1:
+        raise PyrunError("a plan has one gate at most: the launcher opens it once")
+
+
+def stamps_offset(step_count: int) -> tuple[int, int]:
+    """Where in the block the stamps are, and how many bytes."""
+    return HEADER.size + STEP.size * step_count, STAMP.size * step_count
+
+
+def decode_stamps(data: bytes) -> list[tuple[int, int]]:
+    """(begin, end) of each step in nanoseconds of CLOCK_MONOTONIC; 0: not reached; 1: reached, but under the filter."""
+    return list(STAMP.iter_unpack(data))

@@ -1,0 +1,289 @@
+"""From a plan to a process.
+
+:func:`spawn` runs a plan to its end and returns the running program. :func:`create` stops where the plan has a
+:class:`~pyrun.kernel.step.Gate`, so that several processes can be created before one of them starts. Both cost the same from a
+parent of any size; csrc/child.c has the theory of operation.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from struct import Struct
+
+from pyrun._core import lib
+from pyrun.errors import ExecError, PyrunError, StateError, StepError
+from pyrun.kernel.encode import decode_stamps, encode_plan, stamps_offset
+from pyrun.kernel.fd import Fd
+from pyrun.kernel.process import Process
+from pyrun.kernel.program import above_standard, program_fd
+from pyrun.kernel.step import Exec, FindProgram, Gate, NewTimeNamespace, Unshare, namespace_flags
+from pyrun.linux.process import clone3
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from types import TracebackType
+    from typing import NoReturn, Protocol
+
+    from pyrun.kernel.step import Step
+
+    class HasFileno(Protocol):
+        def fileno(self) -> int: ...
+
+
+REPORT = Struct("=IIi")  # struct plan_report
+NEW_NAMESPACES = ("mount", "uts", "ipc", "network", "pid")
+"""What a container usually gets of its own."""
+
+# The test hook of the step array: (index of the step, errno), for the next plans of this process. See tests/pod/test_faults.py.
+_fault: tuple[int, int] | None = None
+
+
+def inject_fault(index: int | None, error: int = errno.EIO) -> None:
+    """Test hook: let step *index* of every plan that is spawned from now on fail with *error*; None ends it."""
+    global _fault
+    _fault = None if index is None else (index, error)
+
+
+class Created:
+    """A process that runs its plan: on its way to the gate, at the gate, or past it.
+
+    ``process`` is the child; ``warnings`` are the optional steps that failed, as :class:`StepError`. Whoever has a Created
+    calls :meth:`start` or :meth:`abandon`.
+    """
+
+    def __init__(self, steps: Sequence[Step], process: Process, report: Fd, gate: Fd | None, plan_fd: Fd) -> None:
+        self.process = process
+        self.warnings: list[StepError] = []
+        self.stamps: list[tuple[int, int]] = []
+        self._steps = steps
+        self._report = report
+        self._gate = gate
+        self._plan_fd = plan_fd
+        self._at_gate = False
+
+    def wait_created(self) -> None:
+        """Wait until the plan has reached its gate. Raises :class:`StepError` or :class:`ExecError`; then nothing is left."""
+        if self._gate is None or self._at_gate:
+            return
+        if self._next_report() is None:
+            self._raise_killed()
+        self._at_gate = True
+
+    def open_gate(self) -> None:
+        """Let the program start; :meth:`wait_started` tells whether it did."""
+        if self._gate is None:
+            return
+        if self._gate.closed:
+            raise StateError(f"process {self.process.pid}", "past its gate", "at its gate")
+        try:
+            os.write(self._gate.fileno(), b"1")
+        except BrokenPipeError:
+            pass  # it died at the gate: the report pipe tells
+        self._gate.close()
+
+    def wait_started(self) -> Process:
+        """Wait until the exec is done, and hand over the process."""
+        while self._next_report() is not None:
+            self._at_gate = True
+        self.stamps = self._read_stamps()
+        if self.stamps and not self.stamps[-1][0]:
+            self._raise_killed()
+        self._close()
+        return self.process
+
+    def start(self) -> Process:
+        """Open the gate and wait for the exec."""
+        self.open_gate()
+        return self.wait_started()
+
+    def abandon(self) -> None:
+        """Kill the process wherever it is in its plan, and reap it. Idempotent."""
+        self.process.end()
+        self._close()
+
+    def __enter__(self) -> Created:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._report.closed:
+            self.abandon()
+
+    def _close(self) -> None:
+        for fd in (self._report, self._gate, self._plan_fd):
+            if fd is not None:
+                fd.close()
+
+    def _next_report(self) -> int | None:
+        """The kind of the next report that is no warning; None for the end of file."""
+        while True:
+            data = os.read(self._report.fileno(), REPORT.size)
+            if not data:
+                return None
+            kind, index, error = REPORT.unpack(data)
+            if kind == lib.PLAN_REPORT_WARNING:
+                self.warnings.append(StepError(error, self._steps[index], index))
+            elif kind == lib.PLAN_REPORT_FAILED:
+                self.abandon()
+                raise step_error(self._steps, index, error)
+            else:
+                return int(kind)
+
+    def _read_stamps(self) -> list[tuple[int, int]]:
+        offset, size = stamps_offset(len(self._steps))
+        return decode_stamps(os.pread(self._plan_fd.fileno(), size, offset))
+
+    def _raise_killed(self) -> NoReturn:
+        """The pipe has ended before the last step began: somebody killed the child, or it could not read its plan."""
+        self.stamps = self._read_stamps()
+        self.abandon()
+        status = self.process.wait_status()
+        index = max([i for i, (begin, _) in enumerate(self.stamps) if begin], default=0)
+        hint = f"the process ended with {status.describe()} before its program ran"
+        raise StepError(errno.EINTR, self._steps[index], index, hint)
+
+
+def step_error(steps: Sequence[Step], index: int, error: int) -> StepError | ExecError:
+    """The exception for a report: step *index* failed with *error*."""
+    if index >= len(steps):
+        return StepError(error, steps[0], 0, "the child could not prepare the plan")
+    step = steps[index]
+    if isinstance(step, FindProgram):
+        return ExecError(step.program, error, f" in PATH {step.path}" if "/" not in step.program else "")
+    if isinstance(step, Exec) and step.file is None:
+        return ExecError(step.argv[0], error)
+    return StepError(error, step, index)
+
+
+def create(
+    plan: Sequence[Step],
+    *,
+    namespaces: Collection[str] = (),
+    cgroup: HasFileno | None = None,
+    pid_namespace: HasFileno | None = None,
+    fds: Mapping[str, HasFileno | int] | None = None,
+    uid_map: str | None = None,
+    gid_map: str | None = None,
+) -> Created:
+    """Clone a child that runs *plan*, and return without waiting for it.
+
+    *namespaces* are made for it (names as in :data:`~pyrun.kernel.step.NAMESPACE_FLAGS`); it is born in *cgroup* (a cgroup v2
+    directory) and in *pid_namespace* (a pidfd, or a namespace descriptor). *fds* gives the plan's slots their descriptors, which
+    stay the caller's. With a ``user`` namespace, *uid_map* and *gid_map* are the lines of user_namespaces(7), which must map 0.
+
+    Raises :class:`KernelError` with the call that failed; then there is no child.
+    """
+    if ("user" in namespaces, "user" in namespaces) != (uid_map is not None, gid_map is not None):
+        raise PyrunError("uid_map and gid_map belong to a new user namespace: it needs both, and they need it")
+    steps = (*_namespace_steps(namespaces), *plan)
+    numbers = {name: fd if isinstance(fd, int) else fd.fileno() for name, fd in (fds or {}).items()}
+    gated = any([isinstance(step, Gate) for step in steps])
+    owned: list[Fd] = []
+    try:
+        report, child_report = _pipe(owned)
+        child_gate, gate = _pipe(owned) if gated else (None, None)
+        gate_fd = child_gate.fileno() if child_gate else -1
+        plan_fd = _plan_file(encode_plan(steps, numbers, child_report.fileno(), gate_fd, _fault))
+        owned.append(plan_fd)
+        keep = {*numbers.values(), child_report.fileno(), plan_fd.fileno(), *([gate_fd] if gated else [])}
+        process = _clone(_clone_flags(namespaces), plan_fd.fileno(), keep, cgroup, pid_namespace, uid_map, gid_map)
+    except BaseException:
+        _close_all(*owned)
+        raise
+    _close_all(child_report, child_gate)
+    return Created(steps, process, report, gate, plan_fd)
+
+
+def spawn(
+    plan: Sequence[Step],
+    *,
+    namespaces: Collection[str] = (),
+    cgroup: HasFileno | None = None,
+    pid_namespace: HasFileno | None = None,
+    fds: Mapping[str, HasFileno | int] | None = None,
+    uid_map: str | None = None,
+    gid_map: str | None = None,
+) -> Process:
+    """Clone a child, let it run *plan* to its exec, and return the running program. Arguments as for :func:`create`.
+
+    Raises :class:`StepError` or :class:`ExecError` when a step fails; then there is no child and nothing is left of it.
+    """
+    created = create(
+        plan,
+        namespaces=namespaces,
+        cgroup=cgroup,
+        pid_namespace=pid_namespace,
+        fds=fds,
+        uid_map=uid_map,
+        gid_map=gid_map,
+    )
+    with created:
+        created.wait_created()
+        return created.start()
+
+
+def _namespace_steps(namespaces: Collection[str]) -> tuple[Step, ...]:
+    """What clone3 cannot do: a cgroup namespace made by it would be rooted in the launcher's cgroup, and a time namespace cannot
+    be entered by a clone that shares memory."""
+    steps: list[Step] = []
+    if "time" in namespaces:
+        steps.append(NewTimeNamespace())
+    if "cgroup" in namespaces:
+        steps.append(Unshare(("cgroup",)))
+    return tuple(steps)
+
+
+def _clone_flags(namespaces: Collection[str]) -> int:
+    return namespace_flags(tuple([kind for kind in namespaces if kind not in ("time", "cgroup")]))
+
+
+def _pipe(owned: list[Fd]) -> tuple[Fd, Fd]:
+    """The reading and the writing end, which are put into *owned*, too."""
+    at = len(owned)
+    owned += [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+    for i in (at, at + 1):
+        if owned[i].fileno() < 3:
+            owned[i] = Fd(above_standard(owned[i].detach()))
+    return owned[at], owned[at + 1]
+
+
+def _plan_file(block: bytes) -> Fd:
+    plan_fd = Fd(above_standard(os.memfd_create("pyrun-plan", os.MFD_CLOEXEC)))
+    try:
+        while block:
+            block = block[os.write(plan_fd.fileno(), block) :]
+    except BaseException:
+        plan_fd.close()
+        raise
+    return plan_fd
+
+
+def _clone(
+    flags: int,
+    plan_fd: int,
+    keep: set[int],
+    cgroup: HasFileno | None,
+    pid_namespace: HasFileno | None,
+    uid_map: str | None,
+    gid_map: str | None,
+) -> Process:
+    pid, pidfd = clone3(
+        flags,
+        stage_fd=program_fd("pyrun-stage"),
+        plan_fd=plan_fd,
+        keep_fds=keep,
+        cgroup_fd=-1 if cgroup is None else cgroup.fileno(),
+        pid_namespace_fd=-1 if pid_namespace is None else pid_namespace.fileno(),
+        uid_map=uid_map,
+        gid_map=gid_map,
+    )
+    return Process(pid, Fd(pidfd))
+
+
+def _close_all(*fds: Fd | None) -> None:
+    for fd in fds:
+        if fd is not None:
+            fd.close()

@@ -1,0 +1,192 @@
+"""Steps that build and arrange mount trees."""
+
+from __future__ import annotations
+
+from pyrun._core import lib
+from pyrun.kernel.step_base import Step, below, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.kernel.encode import Encoder
+    from pyrun.kernel.step_base import Fields
+
+
+PROPAGATION_FLAGS = {
+    "private": lib.MS_PRIVATE,
+    "slave": lib.MS_SLAVE,
+    "shared": lib.MS_SHARED,
+    "unbindable": lib.MS_UNBINDABLE,
+}
+ATTRIBUTE_NAMES = {
+    "ro": lib.MOUNT_ATTR_RDONLY,
+    "nosuid": lib.MOUNT_ATTR_NOSUID,
+    "nodev": lib.MOUNT_ATTR_NODEV,
+    "noexec": lib.MOUNT_ATTR_NOEXEC,
+    "relatime": lib.MOUNT_ATTR_RELATIME,
+    "noatime": lib.MOUNT_ATTR_NOATIME,
+    "strictatime": lib.MOUNT_ATTR_STRICTATIME,
+    "nodiratime": lib.MOUNT_ATTR_NODIRATIME,
+    "nosymfollow": lib.MOUNT_ATTR_NOSYMFOLLOW,
+}
+
+
+def attribute_flags(names: tuple[str, ...]) -> int:
+    """``MOUNT_ATTR_*`` of the names, or-ed."""
+    flags = 0
+    for name in names:
+        flags |= ATTRIBUTE_NAMES[name]
+    return flags
+
+
+def attribute_change(names: tuple[str, ...], clear: tuple[str, ...]) -> tuple[int, int]:
+    """(attr_set, attr_clr) of mount_setattr(2), where the access-time settings are one field: cleared, then set."""
+    to_set, to_clear = attribute_flags(names), attribute_flags(clear)
+    if (to_set | to_clear) & lib.MOUNT_ATTR__ATIME or "relatime" in names:
+        to_clear |= lib.MOUNT_ATTR__ATIME
+    return to_set, to_clear
+
+
+class SetPropagation(Step):
+    """mount(2) with a propagation flag on an existing mount."""
+
+    path: str
+    mode: str
+    recursive: bool = True
+    kind = "PROPAGATION"
+    reason = "or what is mounted and unmounted here would reach the host"
+
+    def describe(self) -> str:
+        return f"make {self.path} {'recursively ' if self.recursive else ''}{self.mode}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        flags = PROPAGATION_FLAGS[self.mode] | (lib.MS_REC if self.recursive else 0)
+        return (), (encoder.text(self.path),), (flags,)
+
+
+class OpenTree(Step):
+    """open_tree(2) with a clone, and mount_setattr(2) on it: a detached bind mount in slot ``tree``.
+
+    An empty path means what the slot ``at`` itself holds. ``create_mode`` makes a missing source as a directory. ``propagation``
+    holds unless the tree is attached below a shared mount: there the kernel makes it shared (mount_namespaces(7)).
+    """
+
+    path: str
+    tree: str
+    at: str | None = None
+    recursive: bool = True
+    attributes: tuple[str, ...] = ()
+    clear: tuple[str, ...] = ()
+    propagation: str | None = None
+    create_mode: int = 0
+    kind = "OPEN_TREE"
+    reason = "taken while it can be seen, attached later by descriptor"
+
+    def describe(self) -> str:
+        what = "tree" if self.recursive else "mount"
+        return words(f"clone {what} {below(self.at, self.path)} -> {self.tree}", ",".join(self.attributes))
+
+    def fields(self, encoder: Encoder) -> Fields:
+        propagation = PROPAGATION_FLAGS[self.propagation] if self.propagation else 0
+        how = int(self.recursive) | self.create_mode << 16
+        numbers = (how, *attribute_change(self.attributes, self.clear), propagation)
+        return (encoder.slot(self.at), encoder.fill(self.tree)), (encoder.text(self.path),), numbers
+
+
+class NewMount(Step):
+    """fsopen(2), fsconfig(2), fsmount(2): a detached mount of a new file system in slot ``tree``."""
+
+    type: str
+    tree: str
+    options: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    source: str | None = None
+    kind = "NEW_MOUNT"
+    reason = "a file system of its own"
+
+    def describe(self) -> str:
+        return words(f"new {self.type} -> {self.tree}", ",".join((*self.attributes, *self.options)))
+
+    def fields(self, encoder: Encoder) -> Fields:
+        strings = (encoder.text(self.type), encoder.texts(self.options), encoder.text(self.source))
+        return (
+            (encoder.slot(None), encoder.fill(self.tree)),
+            strings,
+            (len(self.options), attribute_flags(self.attributes)),
+        )
+
+
+class Attach(Step):
+    """move_mount(2): attach the tree in a slot. ``create`` makes a missing target: a directory, or for a file an empty file."""
+
+    tree: str
+    target: str
+    at: str | None = None
+    create: bool = False
+    kind = "ATTACH"
+    reason = "the target is resolved once, inside the root, and used by descriptor"
+
+    def describe(self) -> str:
+        return f"attach {self.tree} at {below(self.at, self.target)}{' (created if missing)' if self.create else ''}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (encoder.slot(self.tree), encoder.slot(self.at)), (encoder.text(self.target),), (int(self.create),)
+
+
+class SetMountAttributes(Step):
+    """mount_setattr(2) on a mount that is attached."""
+
+    path: str
+    at: str | None = None
+    attributes: tuple[str, ...] = ()
+    clear: tuple[str, ...] = ()
+    recursive: bool = False
+    kind = "SET_ATTRIBUTES"
+    reason = "after what had to be made in it is made"
+
+    def describe(self) -> str:
+        changes = [*self.attributes, *[f"not {name}" for name in self.clear]]
+        return f"set {','.join(changes)} on {below(self.at, self.path)}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        numbers = (int(self.recursive), *attribute_change(self.attributes, self.clear))
+        return (encoder.slot(self.at),), (encoder.text(self.path),), numbers
+
+
+class MaskPath(Step):
+    """Hide a path: an empty read-only tmpfs over a directory, /dev/null over a file; nothing if it does not exist."""
+
+    path: str
+    at: str | None = None
+    kind = "MASK"
+    flags = lib.PLAN_IF_EXISTS
+    reason = "tells or changes more of the host than a container should"
+
+    def describe(self) -> str:
+        return f"mask {below(self.at, self.path)}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (encoder.slot(self.at),), (encoder.text(self.path),), ()
+
+
+class ReadonlyPath(MaskPath):
+    """Bind a path over itself, read-only; nothing if it does not exist."""
+
+    kind = "READONLY"
+    reason = "to be read, not written"
+
+    def describe(self) -> str:
+        return f"make read-only {below(self.at, self.path)}"
+
+
+class PivotRoot(Step):
+    """pivot_root(2) into the directory in a slot, and the old root away."""
+
+    root: str
+    kind = "PIVOT_ROOT"
+    reason = "the mount namespace keeps nothing of what was there before; a chroot would"
+
+    def describe(self) -> str:
+        return f"pivot into {self.root}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (encoder.slot(self.root),), (), ()

@@ -1,0 +1,100 @@
+"""Steps that enter, make and furnish namespaces."""
+
+from __future__ import annotations
+
+from pyrun.kernel.step_base import Step
+from pyrun.linux.namespace import NAMESPACE_TYPES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.kernel.encode import Encoder
+    from pyrun.kernel.step_base import Fields
+
+
+NAMESPACE_FLAGS = {name: kind.flag for name, kind in NAMESPACE_TYPES.items()}
+
+
+def namespace_flags(kinds: tuple[str, ...]) -> int:
+    """``CLONE_NEW*`` of the names, or-ed."""
+    flags = 0
+    for kind in kinds:
+        flags |= NAMESPACE_FLAGS[kind]
+    return flags
+
+
+class JoinNamespaces(Step):
+    """setns(2): enter several namespaces of the process behind a pidfd, or the one behind a namespace descriptor."""
+
+    source: str
+    kinds: tuple[str, ...]
+    kind = "SETNS"
+    reason = "one call joins all of them or none"
+
+    def describe(self) -> str:
+        return f"join {', '.join(self.kinds)} of {self.source}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (encoder.slot(self.source),), (), (namespace_flags(self.kinds),)
+
+
+class Unshare(Step):
+    """unshare(2). Not for ``time`` (see :class:`NewTimeNamespace`) and not for ``pid``, which is for children only."""
+
+    kinds: tuple[str, ...]
+    kind = "UNSHARE"
+    reason = "a namespace of its own"
+
+    def describe(self) -> str:
+        return f"unshare {', '.join(self.kinds)}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (), (), (namespace_flags(self.kinds),)
+
+
+class NewTimeNamespace(Step):
+    """Make a time namespace with offsets in nanoseconds (time_namespaces(7)), and enter it."""
+
+    monotonic_ns: int = 0
+    boottime_ns: int = 0
+    kind = "TIME_NAMESPACE"
+    reason = "offsets can be written only while nobody is in it"
+
+    def describe(self) -> str:
+        return f"new time namespace, monotonic {self.monotonic_ns / 1e9:+g} s, boottime {self.boottime_ns / 1e9:+g} s"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        # divmod rounds down, which is what the kernel wants: nanoseconds are never negative.
+        return (), (), (*divmod(self.monotonic_ns, 10**9), *divmod(self.boottime_ns, 10**9))
+
+
+class SetHostname(Step):
+    """sethostname(2)."""
+
+    name: str
+    kind = "HOSTNAME"
+    reason = "the name that all of the pod share"
+
+    def describe(self) -> str:
+        return f"hostname {self.name}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (), (encoder.text(self.name),), ()
+
+
+class SetDomainname(SetHostname):
+    """setdomainname(2)."""
+
+    kind = "DOMAINNAME"
+
+    def describe(self) -> str:
+        return f"domain name {self.name}"
+
+
+class LoopbackUp(Step):
+    """Bring ``lo`` up: a new network namespace has it, down."""
+
+    kind = "LOOPBACK_UP"
+    reason = "containers of a pod find each other on 127.0.0.1"
+
+    def describe(self) -> str:
+        return "bring lo up"

@@ -1,0 +1,104 @@
+"""All that starting a pod does, planned. Pure: what ``pyrun plan`` prints is what :class:`pyrun.pod.pod.Pod` performs."""
+
+from __future__ import annotations
+
+from pyrun.container.layout import PodPaths
+from pyrun.container.lower import cgroup_name, lower_container, shared_namespaces, volume_source
+from pyrun.container.plan import Setting, plan_container
+from pyrun.container.security import capability_mask
+from pyrun.errors import SpecError, Unsupported
+from pyrun.kernel.pause import PAUSE_STEPS
+from pyrun.pod.sandbox_plan import etc_files, plan_sandbox
+from pyrun.spec.pod import EmptyDir
+from pyrun.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.kernel.step import Step
+    from pyrun.pod.machine import Machine
+    from pyrun.spec.oci import OciSpec
+    from pyrun.spec.pod import Container, PodSpec
+
+PAUSE_CGROUP = "_pause"  # not a DNS label, so no container can have this name
+
+
+class ProcessPlan(Value):
+    """How one process of a pod comes to be: born in ``cgroup`` (below the pod's) with ``namespaces`` of its own, it
+    does ``steps``.
+
+    ``oci`` is the container's specification; pause has none.
+    """
+
+    name: str
+    cgroup: str
+    namespaces: tuple[str, ...]
+    steps: tuple[Step, ...]
+    oci: OciSpec | None = None
+
+
+class PodPlan(Value):
+    """A pod's cgroup, the host paths that its launcher opens, pause, and the containers in the order of their creation."""
+
+    cgroup: str
+    paths: PodPaths
+    pause: ProcessPlan
+    containers: tuple[ProcessPlan, ...]
+
+
+def pod_paths(directory: str) -> PodPaths:
+    """Where the things of a pod are whose directory is *directory*."""
+    return PodPaths(sandbox=f"{directory}/sandbox", volumes=f"{directory}/volumes")
+
+
+def plan_pod(pod: PodSpec, uid: str, directory: str, machine: Machine, death_signal: int = 0) -> PodPlan:
+    """Plan the pod *uid* whose directory is *directory*, as for :meth:`Pod.create`.
+
+    Raises :class:`SpecError` for a pod that cannot be planned, :class:`Unsupported` for one that *machine* cannot have.
+    """
+    shared = _held_namespaces(pod, machine)
+    paths = pod_paths(directory)
+    setting = Setting(
+        joined=shared,
+        sandbox=paths.sandbox,
+        opened=_host_paths(pod, paths),
+        lacking=machine.lacking,
+        death_signal=death_signal,
+    )
+    files = etc_files(pod, machine.resolv_conf, machine.hosts)
+    protect = bool(machine.capabilities & capability_mask(("CAP_SYS_RESOURCE",)))
+    pause = ProcessPlan(
+        name="pause",
+        cgroup=PAUSE_CGROUP,
+        namespaces=tuple([kind for kind in shared if kind == "pid"]),
+        steps=(*plan_sandbox(pod, shared, files, death_signal, protect, machine.memory_bytes), *PAUSE_STEPS),
+    )
+    containers = [
+        _plan_container(pod, i, container, uid, paths, machine, setting) for i, container in enumerate(pod.containers)
+    ]
+    return PodPlan(cgroup_name(uid), paths, pause, tuple(containers))
+
+
+def _plan_container(
+    pod: PodSpec, index: int, container: Container, uid: str, paths: PodPaths, machine: Machine, setting: Setting
+) -> ProcessPlan:
+    oci = lower_container(pod, container, uid, paths, machine.memory_bytes, machine.capabilities)
+    try:
+        plan = plan_container(oci, setting)
+    except SpecError as error:
+        raise SpecError(f"/spec/containers/{index}", str(error)) from error
+    return ProcessPlan(container.name, container.name, plan.clone_namespaces, plan.steps, oci)
+
+
+def _held_namespaces(pod: PodSpec, machine: Machine) -> tuple[str, ...]:
+    offsets = pod.time_offsets
+    if "time" in machine.lacking and (offsets.monotonic_ns or offsets.boottime_ns):
+        raise Unsupported("a time offset", "a kernel with CONFIG_TIME_NS, or no such annotation")
+    return tuple([kind for kind in shared_namespaces(pod) if kind not in machine.lacking])
+
+
+def _host_paths(pod: PodSpec, paths: PodPaths) -> tuple[str, ...]:
+    """The paths of the host that the launcher opens for the pod's volumes, each once."""
+    on_host = [
+        each for each in pod.volumes if not (isinstance(each.source, EmptyDir) and each.source.medium == "Memory")
+    ]
+    return tuple({volume_source(volume, paths): None for volume in on_host})

@@ -1,0 +1,260 @@
+"""A pod: a sandbox and the containers in it, started as one unit.
+
+The order is fixed: cgroup, volumes, pause, then every container is *created* (its plan run up to the gate before the
+exec), and only when all are created does one start. Whatever fails before that undoes all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from pyrun.container.plan import PAUSE, STDIO, source_slot
+from pyrun.errors import AlreadyExists, KernelError, PyrunError, StateError
+from pyrun.kernel.cgroup import Cgroup
+from pyrun.kernel.fd import Fd
+from pyrun.kernel.spawn import create
+from pyrun.kernel.undo import Undo
+from pyrun.pod.container import PodContainer
+from pyrun.pod.limits import container_limits, pod_limits
+from pyrun.pod.machine import read_machine
+from pyrun.pod.plan import plan_pod
+from pyrun.pod.sandbox import Sandbox
+from pyrun.pod.volume import check_images, open_volumes, remove_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as signals
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from pyrun.kernel.process import Process
+    from pyrun.pod.plan import PodPlan, ProcessPlan
+    from pyrun.pod.status import ContainerStatus
+    from pyrun.spec.pod import Container, PodSpec
+
+    Stdio = tuple[int, int, int]
+else:
+    import _signal as signals  # the built-in part: the module signal makes enums, which costs some milliseconds
+
+ACCOUNTED = ("cpu", "memory", "pids", "io")  # what is told about a container, limited or not
+
+
+class Pod:
+    """A pod of this process: :meth:`create`, :meth:`start`, :meth:`wait`, :meth:`stop`, :meth:`remove`.
+
+    As a context manager it is removed at the end of the block. ``containers`` are by name, in the order of the manifest;
+    ``warnings`` is what could not be done and is no failure, a sentence each.
+    """
+
+    def __init__(
+        self, spec: PodSpec, uid: str, plan: PodPlan, cgroup: Cgroup, sandbox: Sandbox, undo: Undo, made: Undo
+    ) -> None:
+        self.spec = spec
+        self.uid = uid
+        self.plan = plan
+        self.cgroup = cgroup
+        self.sandbox = sandbox
+        self.containers: dict[str, PodContainer] = {}
+        self._undo = undo
+        self._made = made  # on the host, and to stay once the pod runs
+
+    @classmethod
+    def create(
+        cls,
+        spec: PodSpec,
+        *,
+        directory: str,
+        stdio: Callable[[str], Stdio] | None = None,
+        kill_with_launcher: bool = False,
+    ) -> Pod:
+        """Build the pod up to the point where every container waits at its gate.
+
+        *directory* is an absolute path that does not exist yet; the pod's emptyDirs on disk are made in it, and it goes when
+        the pod is removed. *stdio* gives a container's standard descriptors, which stay the caller's; without it
+        containers read /dev/null and write where this process writes. With *kill_with_launcher* the kernel kills the pod when the
+        calling *thread* ends (prctl(2), PR_SET_PDEATHSIG).
+
+        Raises :class:`SpecError`, :class:`Unsupported`, :class:`AlreadyExists`, :class:`StepError`, :class:`ExecError`;
+        each error says in its notes which container it is about; then nothing of the pod is left.
+        """
+        uid = spec.metadata.uid or new_uid()
+        # Pure work first: a manifest that cannot be planned touches nothing.
+        plan = plan_pod(spec, uid, directory, read_machine(), signals.SIGKILL if kill_with_launcher else 0)
+        what = f"pod {spec.metadata.name}"
+        # null and its copies are closed before anything is undone: a launcher that has run out of descriptors then has three.
+        with Undo(what) as made, Undo(what) as undo, Fd.open("/dev/null", os.O_RDWR) as null, null.dup(), null.dup():
+            inherited = (null.fileno(), 1, 2)
+            return _Builder(spec, uid, plan, undo, made, stdio or (lambda _container: inherited)).build(directory)
+
+    def start(self) -> None:
+        """Start every container. If one cannot be executed, all are ended and the pod is removed."""
+        waiting = [container.name for container in self.containers.values() if container.state != "created"]
+        if waiting:
+            raise StateError(f"pod {self.spec.metadata.name}", "started", "created")
+        with self._made, self._undo:
+            for container in self.containers.values():
+                container.open_gate()
+            for container in self.containers.values():
+                with About(f"container {container.name}"):
+                    container.wait_started()
+        self._made.forget()
+
+    @property
+    def warnings(self) -> list[str]:
+        """Optional steps that failed, with the container they belong to."""
+        found = [f"pause: {warning}" for warning in self.sandbox.pause.warnings]
+        for container in self.containers.values():
+            found += [f"container {container.name}: {warning}" for warning in container.warnings]
+        return found
+
+    def poll(self) -> list[ContainerStatus]:
+        """Reap what has ended, and return those containers' statuses that are new."""
+        fresh = [container for container in self.containers.values() if container.status is None]
+        return [status for container in fresh if (status := container.poll()) is not None]
+
+    def wait(self, timeout_s: float | None = None) -> dict[str, ContainerStatus] | None:
+        """Wait until every container has ended. None when *timeout_s* has run out first."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while running := [container for container in self.containers.values() if container.poll() is None]:
+            left_s = None if deadline is None else deadline - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                return None
+            _wait_any([container.process for container in running], left_s)
+        return {name: container.status for name, container in self.containers.items() if container.status is not None}
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the first process of every container that runs."""
+        for container in self.containers.values():
+            if container.status is None:
+                container.process.signal(number)
+
+    def stop(self, grace_s: float | None = None) -> dict[str, ContainerStatus]:
+        """SIGTERM to each container; after *grace_s* (the manifest's terminationGracePeriodSeconds) kill what is left."""
+        self.signal(signals.SIGTERM)
+        statuses = self.wait(self.spec.termination_grace_period_s if grace_s is None else grace_s)
+        return self.kill() if statuses is None else statuses
+
+    def kill(self) -> dict[str, ContainerStatus]:
+        """SIGKILL to every process of every container, at once."""
+        for container in self.containers.values():
+            container.cgroup.kill()
+        statuses = self.wait()
+        assert statuses is not None
+        return statuses
+
+    def remove(self) -> None:
+        """End what still runs and take everything away. Idempotent; raises :class:`CleanupErrors` if something stays."""
+        self._undo.run()
+        self._made.run()  # of a pod that never started; start() has forgotten it
+
+    def __enter__(self) -> Pod:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+
+class _Builder:
+    """Builds one pod; every method leaves on the undo stack what takes it back."""
+
+    def __init__(
+        self, spec: PodSpec, uid: str, plan: PodPlan, undo: Undo, made: Undo, stdio: Callable[[str], Stdio]
+    ) -> None:
+        self.spec = spec
+        self.uid = uid
+        self.plan = plan
+        self.undo = undo
+        self.made = made
+        self.stdio = stdio
+
+    def build(self, directory: str) -> Pod:
+        check_images(self.spec)
+        _make_directory(directory)
+        self.undo.push(f"remove directory {directory}", remove_tree, directory)
+        volumes = open_volumes(self.spec, self.plan.paths, self.undo, self.made)
+        try:
+            return self._build_in_cgroup(volumes)
+        finally:
+            for fd in volumes.values():
+                fd.close()
+
+    def _build_in_cgroup(self, volumes: dict[str, Fd]) -> Pod:
+        cgroup = Cgroup.create(self.plan.cgroup, optional_controllers=ACCOUNTED)
+        self.undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
+        with About(f"pod {self.spec.metadata.name}"):
+            cgroup.apply_limits(pod_limits(self.spec, cgroup.read_available_controllers()))
+        with About("pause"):
+            sandbox = Sandbox(self.plan.pause, cgroup, self.undo)
+        pod = Pod(self.spec, self.uid, self.plan, cgroup, sandbox, self.undo, self.made)
+        for container, plan in zip(self.spec.containers, self.plan.containers, strict=True):
+            with About(f"container {container.name}"):
+                pod.containers[container.name] = self._create(container, plan, pod, volumes)
+        for name, created in pod.containers.items():
+            with About(f"container {name}"):
+                created.wait_created()
+        self.undo.push(
+            f"kill cgroup {cgroup.path}", cgroup.kill
+        )  # first at the end: all at once, then one by one is quick
+        return pod
+
+    def _create(self, container: Container, plan: ProcessPlan, pod: Pod, volumes: dict[str, Fd]) -> PodContainer:
+        cgroup = pod.cgroup.child(plan.cgroup)
+        self.undo.push(f"close cgroup {cgroup.path}", cgroup.close)
+        cgroup.apply_limits(container_limits(container, cgroup.read_available_controllers()))
+        descriptors = dict(zip(STDIO, self.stdio(container.name), strict=True))
+        pause = pod.sandbox.pause
+        created = create(
+            plan.steps,
+            namespaces=plan.namespaces,
+            cgroup=cgroup,
+            pid_namespace=pause if "pid" in self.plan.pause.namespaces else None,
+            fds={PAUSE: pause, **descriptors, **{source_slot(path): fd for path, fd in volumes.items()}},
+        )
+        made = PodContainer(container.name, cgroup, created, plan.steps, "pid" in plan.namespaces)
+        self.undo.push(f"end container {container.name}", made.abandon)
+        return made
+
+
+class About:
+    """Says in an error of the block what it is about."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, PyrunError) and not error.about:
+            error.about = self.what
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        raise AlreadyExists(f"directory {path} exists already") from None
+    except OSError as error:
+        raise KernelError(error.errno or 0, "mkdir(2)", path) from None
+
+
+def _wait_any(processes: list[Process], timeout_s: float | None) -> None:
+    poll = select.poll()
+    for process in processes:
+        poll.register(process.fileno(), select.POLLIN)
+    poll.poll(None if timeout_s is None else timeout_s * 1000)
+
+
+def new_uid() -> str:
+    """A random UUID (RFC 9562, version 4)."""
+    raw = bytearray(os.urandom(16))
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return "-".join([text[:8], text[8:12], text[12:16], text[16:20], text[20:]])

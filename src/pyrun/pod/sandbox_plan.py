@@ -1,0 +1,132 @@
+"""The plan of pause: the namespaces that a pod shares, and what is mounted in them. Pure.
+
+pause lives in a mount namespace whose only root is a small read-only tmpfs. What all containers of the pod share as mounts is in
+there: /dev/shm, the emptyDirs in memory, the files for /etc. Each container copies that namespace instead of the host's, so a
+start costs the same however many mounts the host and other pods have, and nothing of a pod is ever mounted in the host's.
+"""
+
+from __future__ import annotations
+
+from pyrun.container.layout import ETC_FILES, SHARED_MEMORY
+from pyrun.container.resources import PAUSE_OOM_SCORE_ADJ, memory_volume_size_bytes
+from pyrun.kernel.step import (
+    Attach,
+    ChangeDirectory,
+    Duplicate,
+    LimitBoundingSet,
+    LoopbackUp,
+    MakeDirectory,
+    NewMount,
+    NewSession,
+    NewTimeNamespace,
+    NoNewPrivileges,
+    ParentDeathSignal,
+    PivotRoot,
+    SetCapabilities,
+    SetHostname,
+    SetMountAttributes,
+    SetOomScoreAdj,
+    SetPropagation,
+    SetUser,
+    Unshare,
+    WriteFile,
+)
+from pyrun.spec.pod import EmptyDir
+from pyrun.spec.qos import pod_resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from pyrun.kernel.step import Step
+    from pyrun.spec.pod import PodSpec
+
+SANDBOX = "sandbox"
+PAUSE_UID = 65535  # Kubernetes' pause image
+SHARED_MEMORY_BYTES = 64 * 1024 * 1024  # containerd, defaultShmSize
+SAFE = ("nosuid", "nodev", "noexec")
+
+
+def plan_sandbox(
+    pod: PodSpec,
+    shared: Collection[str],
+    etc_files: Mapping[str, bytes],
+    death_signal: int = 0,
+    protect: bool = True,
+    node_memory_bytes: int = 0,
+) -> tuple[Step, ...]:
+    """The steps before the exec of pause.
+
+    *shared* are the namespaces it is to hold (:func:`pyrun.container.lower.shared_namespaces`); *etc_files* has a
+    content for each of :data:`ETC_FILES`. *protect* keeps the OOM killer from pause, which takes CAP_SYS_RESOURCE.
+    *node_memory_bytes* is the most that an emptyDir in memory may have.
+    """
+    return (
+        *([SetOomScoreAdj(PAUSE_OOM_SCORE_ADJ)] if protect else []),
+        NewSession(),
+        *_namespaces(pod, shared),
+        *_mounts(pod, etc_files, node_memory_bytes),
+        PivotRoot(SANDBOX),
+        SetMountAttributes("/", attributes=("ro",)),
+        ChangeDirectory("/"),
+        LimitBoundingSet(0),
+        SetUser(PAUSE_UID, PAUSE_UID),
+        SetCapabilities(0, 0, 0, 0),
+        NoNewPrivileges(),
+        *([ParentDeathSignal(death_signal)] if death_signal else []),
+        *[Duplicate("null", number) for number in range(3)],
+    )
+
+
+def _namespaces(pod: PodSpec, shared: Collection[str]) -> list[Step]:
+    steps: list[Step] = []
+    if "time" in shared:
+        steps.append(NewTimeNamespace(pod.time_offsets.monotonic_ns, pod.time_offsets.boottime_ns))
+    steps.append(Unshare(("mount", *[kind for kind in shared if kind not in ("time", "pid")])))
+    if "network" in shared:
+        steps.append(LoopbackUp())
+    return [*steps, SetHostname(pod.hostname), SetPropagation("/", "private")]
+
+
+def _mounts(pod: PodSpec, etc_files: Mapping[str, bytes], node_memory_bytes: int) -> list[Step]:
+    steps: list[Step] = [
+        NewMount("tmpfs", SANDBOX, ("mode=0755",), ("nosuid", "nodev"), source="pyrun-sandbox"),
+        Attach(SANDBOX, "/"),
+        MakeDirectory("etc", at=SANDBOX),
+        *[WriteFile(f"etc/{name}", etc_files[name], at=SANDBOX, create_mode=0o644) for name in ETC_FILES],
+    ]
+    if not pod.host_ipc:
+        options = ("mode=1777", f"size={SHARED_MEMORY_BYTES}")
+        steps += _tmpfs(SHARED_MEMORY, options, SAFE)
+    limit = pod_resources(pod).memory_limit_bytes
+    for volume in pod.volumes:
+        source = volume.source
+        if isinstance(source, EmptyDir) and source.medium == "Memory":
+            size = memory_volume_size_bytes(source.size_limit_bytes, limit, node_memory_bytes)
+            bounded = (f"size={size}",) if size else ()
+            steps += _tmpfs(f"volumes/{volume.name}", ("mode=0777", *bounded), ("nosuid", "nodev"))
+    return steps
+
+
+def _tmpfs(path: str, options: tuple[str, ...], attributes: tuple[str, ...]) -> list[Step]:
+    tree = f"tmpfs {path}"
+    return [NewMount("tmpfs", tree, options, attributes, source="tmpfs"), Attach(tree, path, at=SANDBOX, create=True)]
+
+
+def etc_files(pod: PodSpec, resolv_conf: bytes, host_hosts: bytes) -> dict[str, bytes]:
+    """What /etc/hosts, /etc/hostname and /etc/resolv.conf of the pod say.
+
+    A pod on the host's network uses the host's /etc/hosts, as in Kubernetes; any other one knows itself and localhost.
+    """
+    hosts = (
+        "# Made by pyrun for this pod.",
+        "127.0.0.1\tlocalhost",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+        f"127.0.0.1\t{pod.hostname}",
+        "",
+    )
+    return {
+        "hosts": host_hosts if pod.host_network else "\n".join(hosts).encode(),
+        "hostname": f"{pod.hostname}\n".encode(),
+        "resolv.conf": resolv_conf,
+    }

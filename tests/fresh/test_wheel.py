@@ -1,0 +1,104 @@
+"""What a user installs: one wheel for every CPython from 3.11 on, static programs included, that runs where it lies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fixtures.machine import ROOT
+
+pytestmark = pytest.mark.slow
+
+BUILD_INPUTS = (
+    "pyproject.toml",
+    "setup.py",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "csrc",
+    "src",
+    "runtime",
+)
+BUILT = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info", "pyrun-stage", "pyrun-pause", "*.bpf", "_core.c")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy without anything built: neither stale files nor the editable install's can slip in."""
+    source = tmp_path_factory.mktemp("source")
+    for name in BUILD_INPUTS:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=BUILT)
+        elif (ROOT / name).exists():
+            shutil.copy(ROOT / name, source / name)
+    out = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-build-isolation",
+        "--no-deps",
+        "--no-index",
+        "-w",
+        str(out),
+        str(source),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As pip lays it out: zipfile would lose the modes."""
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
+    subprocess.run(command, capture_output=True, check=True)
+    return target
+
+
+def test_one_wheel_for_all_pythons(wheel: Path) -> None:
+    name, version, python, abi, _platform = wheel.stem.split("-")
+    assert (name, python, abi) == ("pyrun", "cp311", "abi3")
+    assert version == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_the_wheel_has_all_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    wanted = {"pyrun/_core.abi3.so", "pyrun/pyrun-stage", "pyrun/pyrun-pause", "pyrun/py.typed", "pyrun/_core.pyi"}
+    wanted |= {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "pyrun").rglob("*.py")}
+    wanted |= {str(path.relative_to(ROOT / "runtime")) for path in (ROOT / "runtime" / "pyrun_runtime").rglob("*.py")}
+    assert wanted <= names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"pyrun", "pyrun_runtime"}
+    assert not [name for name in names if name.endswith((".c", ".h", ".o"))]
+
+
+@pytest.mark.parametrize("program", ["pyrun-stage", "pyrun-pause"])
+def test_the_programs_can_be_executed(unpacked: Path, program: str) -> None:
+    path = unpacked / "pyrun" / program
+    assert path.stat().st_mode & 0o777 == 0o755
+    assert path.read_bytes()[:4] == b"\x7fELF"
+
+
+def test_the_installed_command_runs(unpacked: Path, tmp_path: Path) -> None:
+    """From the unpacked wheel, not from the checkout: PYTHONPATH comes before an editable install's finder."""
+    environment = {**os.environ, "PYTHONPATH": str(unpacked)}
+    code = "import pyrun, pyrun_runtime; print(pyrun.__file__, pyrun_runtime.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert all(Path(name).is_relative_to(unpacked) for name in done.stdout.split())
+    command = [unpacked / "bin" / "pyrun", "--version"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] in done.stdout
