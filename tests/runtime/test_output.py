@@ -86,11 +86,6 @@ def test_a_line_in_pieces_comes_whole(through: Callable[..., bytes]) -> None:
     assert through(b"be", b"gin", b"ning\nand ", b"end") == b"a | beginning\na | and end\n"
 
 
-def test_without_a_name_bytes_pass_as_they_are(through: Callable[..., bytes]) -> None:
-    chunks = (b"no end", bytes(range(256)), b"\n\n", b"\xff")
-    assert through(*chunks, prefix=b"") == b"".join(chunks)
-
-
 def test_what_is_no_text_passes(through: Callable[..., bytes]) -> None:
     assert through(b"\x00\xff\n\xfe\r\x1b[m") == b"a | \x00\xff\na | \xfe\r\x1b[m\n"
 
@@ -103,7 +98,7 @@ def test_a_line_without_end_is_cut(through: Callable[..., bytes]) -> None:
 @pytest.mark.parametrize(
     ("names", "terminal", "prefix"),
     [
-        (("a",), False, b""),
+        (("a",), False, b"a | "),
         (("a", "long"), False, b"a    | "),
         (("a",), True, b"\x1b[36ma |\x1b[0m "),
         (("a", "b"), True, b"\x1b[36ma |\x1b[0m "),
@@ -185,13 +180,15 @@ BYTES = "import os; os.write(1, bytes(range(256)) * 4096 + b'no end'); os.write(
 
 
 @pytest.mark.root
-def test_a_single_container_is_a_filter(store: Store) -> None:
-    """Byte by byte, so that the output can be an archive."""
-    spec = store.manifest(python(BYTES))
-    done = subprocess.run([*PYRUN, "run", spec], capture_output=True, check=False, env=store.environment)
+def test_no_byte_is_lost_or_changed(store: Store) -> None:
+    """Whatever is in a line: only names come before lines, and an end after a last line that has none."""
+    done = subprocess.run(
+        [*PYRUN, "run", store.manifest(python(BYTES))], capture_output=True, check=False, env=store.environment
+    )
     assert done.returncode == 0
-    assert done.stdout == bytes(range(256)) * 4096 + b"no end"
-    assert done.stderr.startswith(b"other") or b"\nother" in done.stderr
+    written = bytes(range(256)) * 4096 + b"no end"
+    assert done.stdout == b"".join([b"main | " + line + b"\n" for line in written.split(b"\n")])
+    assert b"main | other\n" in done.stderr
 
 
 @pytest.mark.root
@@ -229,7 +226,7 @@ def test_reader_that_leaves_stops_the_pod(store: Store) -> None:
     with process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.read(2) == b"y\n"
+        assert process.stdout.read(9) == b"main | y\n"
         process.stdout.close()
         errors = process.stderr.read().decode()
     assert "pyrun: nobody reads the output: stopping" in errors
@@ -251,8 +248,8 @@ def test_slow_reader_loses_nothing_and_holds_up_no_signal(store: Store) -> None:
         time.sleep(0.3)
         got = process.stdout.read()
     assert process.returncode == 137
-    assert got.startswith(b"y\ny\n")
-    assert set(got.splitlines()) <= {b"y", b""}
+    assert got.startswith(b"main | y\nmain | y\n")
+    assert set(got.splitlines()) <= {b"main | y", b"main | "}
 
 
 @pytest.mark.root
@@ -286,7 +283,7 @@ def wait_until_full(fd: int) -> None:
 def test_background_process_that_holds_the_pipe_holds_up_nothing(store: Store) -> None:
     for shared in (False, True):
         done = store.run(store.manifest(shell("sleep 1000 & echo done"), shareProcessNamespace=shared))
-        assert (done.status, done.out) == (0, "done\n")
+        assert (done.status, done.out) == (0, "main | done\n")
 
 
 @pytest.mark.root
@@ -345,4 +342,4 @@ def on_terminal(store: Store, arguments: list[str], **environment: str) -> bytes
 def test_manifest_from_a_pipe(store: Store) -> None:
     spec = json.loads(store.manifest(shell("echo from stdin")).read_text())
     done = store.run("-", stdin=json.dumps(spec).encode())
-    assert (done.status, done.out) == (0, "from stdin\n")
+    assert (done.status, done.out) == (0, "main | from stdin\n")

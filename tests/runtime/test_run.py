@@ -97,7 +97,7 @@ def test_durations(seconds: float, text: str) -> None:
 @pytest.mark.smoke
 def test_single_container_gives_its_status(store: Store) -> None:
     done = store.run(store.manifest(shell("echo out; echo err >&2; exit 7")))
-    assert (done.status, done.out) == (7, "out\n")
+    assert (done.status, done.out) == (7, "main | out\n")
     assert "err\n" in done.err
     code, why, run_time = done.table()["main"]
     assert (code, why) == ("7", "Error")

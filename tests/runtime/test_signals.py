@@ -30,7 +30,7 @@ def test_signal_stops_with_grace(store: Store, number: signal.Signals) -> None:
         command.wait_for("ready")
         command.signal(number)
         done = command.finish()
-    assert (done.status, done.out) == (0, "ready\nstopping\n")
+    assert (done.status, done.out) == (0, "main | ready\nmain | stopping\n")
     assert f"pyrun: {number.name}: stopping, for up to 30 s" in done.err
     assert done.table()["main"][:2] == ["0", "Completed"]
     assert not store.entries()
@@ -96,7 +96,7 @@ def test_no_grace_means_none(store: Store) -> None:
         command.wait_for("ready")
         command.signal(signal.SIGTERM)
         done = command.finish()
-    assert (done.status, done.out) == (137, "ready\n")
+    assert (done.status, done.out) == (137, "main | ready\n")
 
 
 @pytest.mark.root
@@ -119,7 +119,7 @@ def test_ignored_signal_stays_ignored(store: Store) -> None:
 def test_containers_start_with_default_signals(store: Store) -> None:
     """Python ignores SIGPIPE, and an ignored signal would survive the exec."""
     done = store.run(store.manifest(shell("grep -E 'Sig(Blk|Ign|Cgt)' /proc/$$/status")))
-    masks = dict([line.split() for line in done.out.splitlines()])
+    masks = dict([line.removeprefix("main | ").split() for line in done.out.splitlines()])
     assert set(masks) == {"SigBlk:", "SigIgn:", "SigCgt:"}
     assert int(masks["SigBlk:"], 16) == int(masks["SigIgn:"], 16) == 0
 

@@ -88,7 +88,7 @@ class Sink:
 
 
 class Source:
-    """One stream of one container. *prefix* goes before each line; with an empty one bytes pass as they come."""
+    """One stream of one container. *prefix* goes before each line."""
 
     def __init__(self, fd: Fd, sink: Sink, prefix: bytes) -> None:
         self.fd = fd
@@ -110,7 +110,7 @@ class Source:
             return
         data = os.read(self.fd.fileno(), READ_BYTES)
         if data:
-            self.sink.write(self._lines(data) if self._prefix else data)
+            self.sink.write(self._lines(data))
         else:
             self.close()
 
@@ -202,12 +202,7 @@ class Outputs:
 
 
 def line_prefix(name: str, names: tuple[str, ...], is_terminal: bool) -> bytes:
-    """``web   | ``, aligned, in the container's colour on a terminal.
-
-    A single container whose output goes to a file or a pipe has none: its bytes pass as if it had been started without us.
-    """
-    if len(names) == 1 and not is_terminal:
-        return b""
+    """``web   | ``, aligned, in the container's colour on a terminal."""
     label = f"{name:{max([len(each) for each in names])}} |".encode()
     if is_terminal and wants_colour():
         label = b"\x1b[%dm%s%s" % (COLOURS[names.index(name) % len(COLOURS)], label, RESET)

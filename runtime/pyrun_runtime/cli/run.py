@@ -32,8 +32,8 @@ Runs the pod in SPEC (JSON or YAML; - is standard input) until all its container
   --root DIR         where running pods are known (PYRUN_ROOT; {RUN_ROOT})
   --state DIR        where emptyDirs on disk are (PYRUN_STATE; {STATE_ROOT})
 
-Output comes line by line with the container's name before it, standard output and standard error each to its own; the output of a
-single container that does not go to a terminal comes as it is. NO_COLOR=1 turns colours off.
+Output comes line by line with the container's name before it, standard output and standard error each to its own. The name has a
+colour on a terminal; NO_COLOR=1 turns that off.
 
 Ctrl-C, SIGTERM and SIGHUP stop the pod: SIGTERM to each container, after terminationGracePeriodSeconds SIGKILL. Ctrl-C or SIGTERM
 again, or SIGQUIT, kill it at once. The same happens when nobody reads the output any more.
