@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.machine import has_complete_cgroup2
+from fixtures.machine import cgroup2_root, has_complete_cgroup2
 from fixtures.pods import Document, host_path, mount, pod_spec, probe, run_pod, running, shell
 from pyrun.container.security import MASKED_PATHS, READONLY_PATHS
 from pyrun.pod.machine import read_machine
@@ -56,7 +56,7 @@ def run_crun(spec: PodSpec, top: Path, manager: str = "disabled") -> str:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if manager == "cgroupfs":
         # crun makes every group on the way to the container's and removes only the last: the pod's is its caller's.
-        os.rmdir(cgroup2_mount() + os.path.dirname(config["linux"]["cgroupsPath"]))
+        os.rmdir(f"{cgroup2_root()}{os.path.dirname(config['linux']['cgroupsPath'])}")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
