@@ -4,7 +4,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from setuptools import Extension, find_packages, setup
+from setuptools import Extension, find_namespace_packages, setup
 from setuptools.command.build_ext import build_ext
 from wheel.bdist_wheel import bdist_wheel
 
@@ -87,17 +87,21 @@ class AbiWheel(bdist_wheel):
         return "cp311", "abi3", platform
 
 
-HEADERS = [str(path.relative_to(HERE)) for path in sorted((HERE / "csrc").glob("*.h"))]
+# What the C sources include and what the build runs: named here, setuptools puts them into a source distribution.
+DEPENDS = [str(path.relative_to(HERE)) for path in sorted((HERE / "csrc").glob("*")) if path.suffix in (".h", ".py")]
 
 setup(
-    packages=find_packages("src") + find_packages("runtime"),
+    # Folders inside the two packages have no __init__.py where there is nothing to say in it.
+    packages=[
+        name for root in ("src", "runtime") for name in find_namespace_packages(root, exclude=("*.__pycache__",))
+    ],
     package_dir={"pyrun": "src/pyrun", "pyrun_runtime": "runtime/pyrun_runtime"},
     package_data={"pyrun": ["py.typed", "*.pyi", "container/*.bpf"], "pyrun_runtime": ["py.typed"]},
     cffi_modules=["csrc/ffi_build.py:ffi"],
     ext_modules=[
-        StaticExecutable("pyrun.pyrun-stage", ["csrc/stage.c", *CHILD_SOURCES], depends=HEADERS),
+        StaticExecutable("pyrun.pyrun-stage", ["csrc/stage.c", *CHILD_SOURCES], depends=DEPENDS),
         StaticExecutable(
-            "pyrun.pyrun-pause", ["csrc/pause.c"], depends=HEADERS, define_macros=[("PYRUN_VERSION", f'"{VERSION}"')]
+            "pyrun.pyrun-pause", ["csrc/pause.c"], depends=DEPENDS, define_macros=[("PYRUN_VERSION", f'"{VERSION}"')]
         ),
     ],
     cmdclass={"build_ext": BuildExtensions, "bdist_wheel": AbiWheel},
