@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from pyrun.kernel.spawn import Created as Created
     from pyrun.kernel.spawn import create as create
     from pyrun.kernel.spawn import spawn as spawn
+    from pyrun.kernel.step import Plan as Plan
+    from pyrun.kernel.step import Step as Step
     from pyrun.kernel.undo import Undo as Undo
     from pyrun.linux.features import Feature as Feature
     from pyrun.pod.container import PodContainer as PodContainer
@@ -110,6 +112,7 @@ _EXPORTS = {
     "kernel.pause": ("PauseProcess",),
     "kernel.process": ("ExitStatus", "Process", "signal_name"),
     "kernel.spawn": ("NEW_NAMESPACES", "Created", "create", "spawn"),
+    "kernel.step": ("Plan", "Step"),
     "kernel.undo": ("Undo",),
     "linux.features": ("Feature",),
     "pod.container": ("PodContainer",),
@@ -157,6 +160,7 @@ __all__ = [
     "Outcome",
     "PauseProcess",
     "Phase",
+    "Plan",
     "Pod",
     "PodContainer",
     "PodPaths",
@@ -168,6 +172,7 @@ __all__ = [
     "Setting",
     "SpecError",
     "StateError",
+    "Step",
     "StepError",
     "Undo",
     "Unsupported",

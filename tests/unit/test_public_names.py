@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 from importlib import import_module
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_each_name_is_there_and_documented(name: str) -> None:
     value = getattr(pyrun, name)
     if name in pyrun._HOME:
         assert value is getattr(import_module(f"pyrun.{pyrun._HOME[name]}"), name)
-    if callable(value):
+    if isinstance(value, type) or inspect.isfunction(value):
         assert value.__doc__, name
         assert value.__module__.startswith("pyrun.")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pyrun.kernel.process import ExitStatus
     from pyrun.kernel.spawn import HasFileno
-    from pyrun.kernel.step import Step
+    from pyrun.kernel.step import Plan, Step
 
 ACCOUNTED = ("memory",)  # for the peak, also without a limit
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -43,7 +43,7 @@ class Outcome(Value):
 
 def plan_command(
     argv: Sequence[str], env: Mapping[str, str] | None = None, namespaces: Collection[str] = NEW_NAMESPACES
-) -> tuple[Step, ...]:
+) -> Plan:
     """The steps that run *argv* on the machine's own root, to be spawned with the same *namespaces*.
 
     *env* None is the environment of this process.

@@ -60,7 +60,7 @@ from pyrun.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.kernel.step import Step
+    from pyrun.kernel.step import Plan, Step
     from pyrun.spec.oci import OciProcess, OciSpec
 
 ROOT = "root"
@@ -105,7 +105,7 @@ class Setting(Value):
 class ContainerPlan(Value):
     """Steps, and the namespaces that have to be there from the clone on (they are for children only)."""
 
-    steps: tuple[Step, ...]
+    steps: Plan
     clone_namespaces: tuple[str, ...]
 
 
@@ -122,7 +122,7 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
         raise SpecError("/process/args", "there is no program to run")
     own = _own_namespaces(spec, setting)
     mounts = [plan_mount(mount, f"/mounts/{i}") for i, mount in enumerate(spec.mounts)]
-    steps: tuple[Step, ...] = (
+    steps: Plan = (
         *_on_the_host(process),
         *_source_trees(
             spec, mounts, setting, sandbox=False

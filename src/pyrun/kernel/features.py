@@ -19,6 +19,7 @@ from pyrun.kernel.step import (
     MakeDirectory,
     NewMount,
     NoNewPrivileges,
+    Plan,
     SetPropagation,
     Step,
     Unshare,
@@ -45,7 +46,7 @@ ALLOW_ALL = struct.pack("=HBBI", 0x06, 0, 0, seccomp.SECCOMP_RET_ALLOW)  # BPF_R
 WAIT_S = 10.0
 KILLED_SIGNAL = 9
 
-OVERLAY_ON_TMPFS: tuple[Step, ...] = (
+OVERLAY_ON_TMPFS: Plan = (
     Unshare(("mount",)),
     SetPropagation("/", "private"),
     NewMount("tmpfs", "layers", ("mode=0755",)),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Protocol
 
-    from pyrun.kernel.step import Step
+    from pyrun.kernel.step import Plan, Step
 
     class HasFileno(Protocol):
         def fileno(self) -> int: ...
@@ -225,7 +225,7 @@ def spawn(
         return created.start()
 
 
-def _namespace_steps(namespaces: Collection[str]) -> tuple[Step, ...]:
+def _namespace_steps(namespaces: Collection[str]) -> Plan:
     """What clone3 cannot do: a cgroup namespace made by it would be rooted in the launcher's cgroup, and a time namespace cannot
     be entered by a clone that shares memory."""
     steps: list[Step] = []

@@ -5,7 +5,7 @@ One file per kind, as in csrc; this is where they are found.
 
 from __future__ import annotations
 
-from pyrun.kernel.step_base import Step
+from pyrun.kernel.step_base import Plan, Step
 from pyrun.kernel.step_file import (
     ChangeDirectory,
     Close,
@@ -90,6 +90,7 @@ __all__ = [
     "PROPAGATION_FLAGS",
     "ParentDeathSignal",
     "PivotRoot",
+    "Plan",
     "ReadonlyPath",
     "SetCapabilities",
     "SetDomainname",

@@ -42,3 +42,7 @@ class Step(Value):
     def fields(self, encoder: Encoder) -> Fields:
         """(slots, strings, numbers) as csrc/plan.h lists them for the kind."""
         return (), (), ()
+
+
+Plan = tuple[Step, ...]
+"""What a child does, in this order. A value: it can be printed, compared, and held against :data:`pyrun.kernel.order.BEFORE`."""

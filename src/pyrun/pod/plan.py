@@ -14,7 +14,7 @@ from pyrun.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.kernel.step import Step
+    from pyrun.kernel.step import Plan
     from pyrun.pod.machine import Machine
     from pyrun.spec.oci import OciSpec
     from pyrun.spec.pod import Container, PodSpec
@@ -32,7 +32,7 @@ class ProcessPlan(Value):
     name: str
     cgroup: str
     namespaces: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: Plan
     oci: OciSpec | None = None
 
 

@@ -38,7 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from pyrun.kernel.step import Step
+    from pyrun.kernel.step import Plan, Step
     from pyrun.spec.pod import PodSpec
 
 SANDBOX = "sandbox"
@@ -54,7 +54,7 @@ def plan_sandbox(
     death_signal: int = 0,
     protect: bool = True,
     node_memory_bytes: int = 0,
-) -> tuple[Step, ...]:
+) -> Plan:
     """The steps before the exec of pause.
 
     *shared* are the namespaces it is to hold (:func:`pyrun.container.lower.shared_namespaces`); *etc_files* has a

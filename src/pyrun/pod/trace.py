@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pyrun.kernel.step import Step
+    from pyrun.kernel.step import Plan
     from pyrun.pod.pod import Pod
 
     Event = dict[str, object]
@@ -37,7 +37,7 @@ class Track(Value):
 
     name: str
     pid: int
-    steps: tuple[Step, ...]
+    steps: Plan
     stamps: tuple[tuple[int, int], ...]
     clock_offset_ns: int = 0
     ended_ns: int = 0
