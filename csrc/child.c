@@ -79,6 +79,7 @@ static step_function *const step_functions[] = {
     [PLAN_SECCOMP] = step_seccomp,
     [PLAN_EXEC] = step_exec,
     [PLAN_CLOSE] = step_close,
+    [PLAN_AWAIT] = step_await,
 };
 #define KIND_COUNT (sizeof step_functions / sizeof step_functions[0])
 
@@ -133,6 +134,7 @@ static const struct shape shapes[] = {
     {.kind = PLAN_SECCOMP, .strings = 1, .bytes = {1, 0, 0}, .unit_bytes = 1},
     {.kind = PLAN_EXEC, .maybe = 1, .list = {0, 1, 2}},
     {.kind = PLAN_CLOSE, .slots = 1},
+    {.kind = PLAN_AWAIT, .slots = 1},
 };
 
 /* ---- is the block what it says it is ---- */

@@ -60,7 +60,8 @@ sys_size text_length(const char *text);
 void text_proc_fd(char ret[32], int fd);
 
 /* step_namespace.c */
-step_function step_setns, step_unshare, step_time_namespace, step_hostname, step_domainname, step_loopback_up;
+step_function step_await, step_setns, step_unshare, step_time_namespace, step_hostname, step_domainname,
+    step_loopback_up;
 /* step_mount.c */
 step_function step_propagation, step_open_tree, step_new_mount, step_attach, step_set_attributes, step_mask,
     step_readonly, step_pivot_root;

@@ -65,7 +65,8 @@
     X(GATE, 35)                 /* tell the parent, then wait for its byte */                                         \
     X(SECCOMP, 36)              /* str0 struct sock_filter (arg0 bytes), arg1 SECCOMP_FILTER_FLAG_* */                \
     X(EXEC, 37)  /* str0 program (none: the found one), str1 argv (arg0), str2 env (arg1), fd0 file to run instead */ \
-    X(CLOSE, 38) /* fd0 */
+    X(CLOSE, 38) /* fd0 */                                                                                            \
+    X(AWAIT, 39) /* fd0: until it can be read or its other end is closed */
 
 enum plan_kind {
 #define X(name, number) PLAN_##name = number,

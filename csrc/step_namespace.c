@@ -17,6 +17,20 @@ struct interface_flags {
 #define FAMILY_UNIX 1 /* the cheapest socket that takes the request: 0.07 ms against 0.11 for AF_INET */
 #define SOCKET_DATAGRAM_CLOEXEC (2 | O_CLOEXEC)
 
+/* pause writes to a pipe when its namespaces are made. Nobody reads it here: it stays readable for all that wait. If pause died,
+ * the pipe has ended, and the step that joins it says so. */
+long step_await(struct child *child, const struct plan_step *step)
+{
+    struct poll_fd poll = {.fd = step_fd(child, step, 0), .events = POLL_READABLE};
+    long ret = -EBADF;
+    if (poll.fd < 0) /* which poll would wait for without end */
+        return ret;
+    do
+        ret = sys_ppoll(&poll, 1, 0);
+    while (ret == -EINTR);
+    return ret < 0 ? ret : 0;
+}
+
 /* One call with several flags joins them all or none (pidfds: Linux 5.8). */
 long step_setns(struct child *child, const struct plan_step *step)
 {

@@ -143,12 +143,9 @@ long step_parent_death_signal(struct child *child, const struct plan_step *step)
     long ret = sys_prctl(PR_SET_PDEATHSIG, step->arg[0], 0, 0, 0);
     if (ret < 0)
         return ret;
-    struct {
-        int fd;
-        short events, revents;
-    } poll = {.fd = child->header->report_fd};
+    struct poll_fd poll = {.fd = child->header->report_fd};
     const struct __kernel_timespec no_time = {0};
-    ret = SYS5(__NR_ppoll, &poll, 1, &no_time, 0, sizeof(__u64));
+    ret = sys_ppoll(&poll, 1, &no_time);
     return ret > 0 ? -ESRCH : ret;
 }
 

@@ -230,6 +230,17 @@ static inline long sys_rt_sigtimedwait(const __u64 *set, void *info, const struc
     return SYS4(__NR_rt_sigtimedwait, set, info, timeout, sizeof(__u64));
 }
 
+struct poll_fd {
+    int fd;
+    short events, revents;
+};
+#define POLL_READABLE 1 /* POLLIN; <poll.h> is the C library's */
+
+static inline long sys_ppoll(struct poll_fd *fds, unsigned int count, const struct __kernel_timespec *timeout)
+{
+    return SYS5(__NR_ppoll, fds, count, timeout, 0, sizeof(__u64));
+}
+
 static inline long sys_futex_wait(__u32 *address, __u32 expected)
 {
     return SYS4(__NR_futex, address, 0 /* FUTEX_WAIT, not private: the kernel's wake at mm release is not */, expected,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -17,8 +18,18 @@ from fixtures.machine import ROOT, patience
 from pyrun.errors import StepError
 from pyrun.kernel.pause import PauseProcess
 from pyrun.kernel.program import program_fd, program_path
-from pyrun.kernel.spawn import spawn
-from pyrun.kernel.step import Duplicate, Exec, JoinNamespaces, LoopbackUp, SetHostname, WriteFile
+from pyrun.kernel.spawn import create, spawn
+from pyrun.kernel.step import (
+    Await,
+    Duplicate,
+    Exec,
+    Gate,
+    JoinNamespaces,
+    LoopbackUp,
+    SetHostname,
+    Unshare,
+    WriteFile,
+)
 
 PAUSE = os.environ.get("PYRUN_TEST_PAUSE") or program_path("pyrun-pause")
 VERSION = next(
@@ -308,6 +319,47 @@ def test_everything_in_its_pid_namespace_ends_with_it() -> None:
 def test_a_plan_that_fails_leaves_no_pause() -> None:
     with pytest.raises(StepError):
         PauseProcess.start((WriteFile("/nonexistent", b""),), namespaces=("uts", "ipc"))
+
+
+@pytest.mark.root
+def test_others_may_be_started_before_it_is_ready() -> None:
+    """They wait for it at the step that says so, and no longer than it lives."""
+    kinds = ("uts",)
+    blocking, gate = os.pipe2(os.O_CLOEXEC)
+    join = (Await("ready"), JoinNamespaces("pod", kinds), Gate())
+    for ends in (False, True):
+        pod = PauseProcess.create((Unshare(kinds), SetHostname("later"), Await("go")), fds={"go": blocking})
+        try:
+            with create(join, fds={"pod": pod, "ready": pod.ready}) as other:
+                assert not select.select([pod.ready], [], [], 0.05)[0]
+                if ends:
+                    pod.process.kill()
+                    with pytest.raises(StepError, match="No such process") as caught:
+                        other.wait_created()
+                    assert caught.value.index == 1
+                else:
+                    os.write(gate, b"1")
+                    pod.wait_ready()
+                    other.wait_created()
+                    assert os.readlink(f"/proc/{other.process.pid}/ns/uts") == os.readlink(
+                        f"/proc/{pod.process.pid}/ns/uts"
+                    )
+                    os.read(blocking, 1)
+        finally:
+            pod.end()
+    os.close(blocking)
+    os.close(gate)
+
+
+@pytest.mark.root
+def test_it_may_be_ended_at_any_time() -> None:
+    for wait in (False, True):
+        pod = PauseProcess.create((Unshare(("uts",)),))
+        if wait:
+            pod.wait_ready()
+        pod.end()
+        pod.end()
+        assert pod.process.status is not None
 
 
 @pytest.mark.root

@@ -36,6 +36,7 @@ from pyrun.kernel import pause as pause_module
 from pyrun.kernel import spawn as spawn_module
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
+from pyrun.kernel.pause import PauseProcess
 from pyrun.pod import pod as pod_module
 from pyrun.pod import volume as volume_module
 from pyrun.pod.machine import read_machine
@@ -184,7 +185,7 @@ CALLS: dict[str, Target] = {
     "read what controllers there are": (Cgroup, "read_available_controllers"),
     "make a leaf": (Cgroup, "child"),
     "spawn pause": (pause_module, "create"),
-    "wait for pause": (pause_module, "_wait_ready"),
+    "wait for pause": (PauseProcess, "wait_ready"),
     "spawn a container": (pod_module, "create"),
     "clone": (spawn_module, "clone3"),
     "write a plan": (spawn_module, "_plan_file"),
@@ -296,7 +297,7 @@ def test_a_container_killed_at_its_gate(tmp_path: Path) -> None:
 
 
 def test_pause_killed_before_the_containers_are_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever joins the namespaces of a process that is gone is told so."""
+    """No container can join the namespaces of a process that is gone; told is why, not that."""
     create = pod_module.create
 
     def kill_pause_first(*arguments: Any, fds: dict[str, Any], **named: Any) -> Any:
@@ -312,7 +313,8 @@ def test_pause_killed_before_the_containers_are_created(tmp_path: Path, monkeypa
         created(full_spec(tmp_path), tmp_path),
     ):
         pass
-    assert "container one" in describe_error(caught.value)
+    assert caught.value.about == "pause"
+    assert "SIGKILL" in describe_error(caught.value)
 
 
 def test_a_limit_that_cannot_be_applied(tmp_path: Path) -> None:

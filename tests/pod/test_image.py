@@ -106,21 +106,19 @@ def test_programs_of_the_host_run_in_the_hosts_image(tmp_path: Path) -> None:
     assert run_pod(pod_spec(shell("/usr/bin/python3 -c 'print(6 * 7)'")), tmp_path)["main"] == "42\n"
 
 
-@pytest.mark.parametrize("name", ["with space", "co:lon", "back\\slash", "é", "quo'te\"", "new\nline"])
+@pytest.mark.parametrize("name", ["with space", "co:lon", "back\\slash", "é", "quo'te\"", "new\nline", "com,ma"])
 def test_a_directory_of_an_odd_name(tmp_path: Path, busybox: Path, name: str) -> None:
-    """The colon separates layers and the backslash protects it: both must be protected."""
+    """Colons and commas would separate if the name were an option of the overlay; it is not."""
     top = tmp_path / name
     shutil.copytree(busybox, top, symlinks=True)
     assert run_pod(pod_spec(shell("cat /etc/passwd", image=f"rootfs:{top}")), tmp_path)["main"].startswith("root:")
 
 
-@pytest.mark.parametrize("kind", ["missing", "file", "comma,name"])
+@pytest.mark.parametrize("kind", ["missing", "file"])
 def test_a_directory_that_cannot_be_a_root(tmp_path: Path, kind: str) -> None:
     path = tmp_path / kind
     if kind == "file":
         path.write_text("")
-    elif kind != "missing":
-        path.mkdir()
     with pytest.raises(PyrunError) as caught, created(pod_spec(shell("true", image=f"rootfs:{path}")), tmp_path):
         pass
     text = describe_error(caught.value)

@@ -24,6 +24,7 @@ EXAMPLES: dict[type[s.Step], s.Step] = {
         s.SetRlimit("RLIMIT_NOFILE", 7, 1, 1),
         s.NewTimeNamespace(),
         s.SetSysctl("a.b", "1"),
+        s.Await("pause"),
         s.JoinNamespaces("pause", ("uts",)),
         s.SetPropagation("/", "private"),
         s.Attach("tree", "/"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrun.value import Value
 
 SHARED_MEMORY = "shm"
+SCRATCH = "/tmp"  # a directory to mount on in passing, which a sandbox has as every machine does
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
 
 

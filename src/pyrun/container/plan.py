@@ -4,7 +4,7 @@ The order of the steps is the whole of the matter, and it is the order of the fu
 
 1. in the host's mount namespace: what needs the host's /proc, and a clone of every tree of the host that the container gets;
 2. into the namespaces that pause holds, all in one call, and out again of those that are the container's own;
-3. the root is attached, and everything is mounted into it, each target resolved inside it;
+3. the root is made and attached, and everything is mounted into it, each target resolved inside it;
 4. pivot; then down: directory, capabilities, user, filter, exec.
 
 :data:`pyrun.kernel.order.BEFORE` has the reasons, and a property test holds every plan against it.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import stat
 
+from pyrun.container.layout import SCRATCH
 from pyrun.container.lower import OVERLAY_ANNOTATION, SUB_PATH_MARK
 from pyrun.container.mounts import MountPlan, plan_mount
 from pyrun.container.seccomp import seccomp_filter, seccomp_flags
@@ -21,6 +22,7 @@ from pyrun.container.security import capability_mask
 from pyrun.errors import SpecError
 from pyrun.kernel.step import (
     Attach,
+    Await,
     ChangeDirectory,
     Duplicate,
     Exec,
@@ -64,7 +66,10 @@ if TYPE_CHECKING:
     from pyrun.spec.oci import OciProcess, OciSpec
 
 ROOT = "root"
+IMAGE = "image"
+LAYERS = "layers"
 PAUSE = "pause"
+PAUSE_READY = "pause to be ready"
 STDIO = ("stdin", "stdout", "stderr")
 
 NODE_MODE = stat.S_IFCHR | 0o666
@@ -124,12 +129,11 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     mounts = [plan_mount(mount, f"/mounts/{i}") for i, mount in enumerate(spec.mounts)]
     steps: Plan = (
         *_on_the_host(process),
-        *_source_trees(
-            spec, mounts, setting, sandbox=False
-        ),  # before the overlay changes the mount namespace: see open_tree(2)
+        *_source_trees(spec, mounts, setting, sandbox=False),
         *_root_tree(spec),
         *_enter_namespaces(spec, setting, own),
         *_source_trees(spec, mounts, setting, sandbox=True),
+        *_overlay(spec),
         *_mount_all(spec, mounts),
         *_devices(spec, mounts),
         *_hide(spec),
@@ -169,33 +173,14 @@ def _on_the_host(process: OciProcess) -> list[Step]:
 
 
 def _root_tree(spec: OciSpec) -> list[Step]:
-    """The root file system in slot ``root``, detached: the directory itself, or a fresh overlay above it.
-
-    The overlay's upper directory is in a tmpfs, which must be attached somewhere while the overlay is made (kernels before 6.15
-    take no layer from a detached mount). A copy of the host's mount namespace serves for that and is left at once; the tmpfs lies
-    over "/", where it hides nothing: names that begin with a slash still start below it.
-    """
-    if (OVERLAY_ANNOTATION, "overlay") not in spec.annotations:
-        return [OpenTree(spec.root.path, ROOT)]
-    layers = (f"lowerdir={_escape_layer(spec.root.path)}", "upperdir=upper", "workdir=work")
-    return [
-        Unshare(("mount",)),
-        SetPropagation("/", "private"),
-        NewMount("tmpfs", "upper", ("mode=0755",), source="pyrun-upper"),
-        Attach("upper", "/"),
-        MakeDirectory("upper", at="upper"),
-        MakeDirectory("work", at="upper"),
-        ChangeDirectory(".", at="upper"),
-        NewMount("overlay", ROOT, layers, source="overlay"),
-    ]
+    """The directory of the root file system, detached: in slot ``root``, or as the lower layer of what will be the root."""
+    if _has_overlay(spec):
+        return [OpenTree(spec.root.path, IMAGE, recursive=False)]
+    return [OpenTree(spec.root.path, ROOT)]
 
 
-def _escape_layer(path: str) -> str:
-    """A directory in ``lowerdir=``: the colon separates layers, the backslash protects it
-    (Documentation/filesystems/overlayfs)."""
-    if "," in path:
-        raise SpecError("/root/path", f"{path!r}: an overlay cannot have a layer with a comma in its name")
-    return path.replace("\\", "\\\\").replace(":", "\\:")
+def _has_overlay(spec: OciSpec) -> bool:
+    return (OVERLAY_ANNOTATION, "overlay") in spec.annotations
 
 
 def _source_trees(spec: OciSpec, mounts: list[MountPlan], setting: Setting, sandbox: bool) -> list[Step]:
@@ -230,6 +215,7 @@ def _open_source(source: str, plan: MountPlan, opened: tuple[str, ...], tree: st
 def _enter_namespaces(spec: OciSpec, setting: Setting, own: tuple[str, ...]) -> list[Step]:
     steps: list[Step] = []
     if setting.joined:
+        steps.append(Await(PAUSE_READY))
         # pause's mount namespace has one mount; what is unshared from it below costs the same however many the host has.
         steps.append(JoinNamespaces(PAUSE, ("mount", *[kind for kind in setting.joined if kind != "pid"])))
     if "time" in own:
@@ -247,6 +233,25 @@ def _enter_namespaces(spec: OciSpec, setting: Setting, own: tuple[str, ...]) -> 
 
 
 # ---- 3. the root and what is in it ----
+
+
+def _overlay(spec: OciSpec) -> list[Step]:
+    """A fresh overlay above the image, in slot ``root``.
+
+    Its layers must be attached somewhere while it is made (kernels before 6.15 take no detached ones). A tmpfs that holds the
+    upper one serves for that. It goes with the old root, and does not lie over it: an unmount takes what is uppermost.
+    """
+    if not _has_overlay(spec):
+        return []
+    return [
+        NewMount("tmpfs", LAYERS, ("mode=0755",), source="pyrun-layers"),
+        Attach(LAYERS, SCRATCH),
+        Attach(IMAGE, "lower", at=LAYERS, create=True),
+        MakeDirectory("upper", at=LAYERS),
+        MakeDirectory("work", at=LAYERS),
+        ChangeDirectory(".", at=LAYERS),
+        NewMount("overlay", ROOT, ("lowerdir=lower", "upperdir=upper", "workdir=work"), source="overlay"),
+    ]
 
 
 def _mount_all(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:

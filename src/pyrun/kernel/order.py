@@ -29,6 +29,7 @@ BEFORE = (
     Rule(s.SetRlimit, s.SetUser, "raising a hard limit needs CAP_SYS_RESOURCE"),
     Rule(s.NewTimeNamespace, s.PivotRoot, "offsets are written in the host's /proc"),
     Rule(s.SetSysctl, s.PivotRoot, "sysctls are written in the host's /proc"),
+    Rule(s.Await, s.JoinNamespaces, "before that they may not be there yet"),
     Rule(s.JoinNamespaces, s.PivotRoot, "the root is built in the namespace that it is for"),
     Rule(s.SetPropagation, s.PivotRoot, "or the unmount of the old root would reach the host"),
     Rule(s.Attach, s.PivotRoot, "what is mounted comes from outside the new root"),

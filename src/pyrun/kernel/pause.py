@@ -25,12 +25,15 @@ READY_FD = 3
 class PauseProcess:
     """Runs the static ``pyrun-pause`` at the end of a plan that makes the namespaces.
 
-    ``process`` is the child; its pidfd is what others join the namespaces by.
+    ``process`` is the child; its pidfd is what others join the namespaces by. ``ready`` can be read as soon as they are made:
+    others may be started before that, with a plan that waits for it (:class:`~pyrun.kernel.step.Await`).
     """
 
-    def __init__(self, process: Process, setup: Created) -> None:
+    def __init__(self, process: Process, setup: Created, ready: Fd) -> None:
         self.process = process
+        self.ready = ready
         self._setup = setup
+        self._ready = False
 
     @property
     def warnings(self) -> list[StepError]:
@@ -46,6 +49,29 @@ class PauseProcess:
         return self.process.fileno()
 
     @classmethod
+    def create(
+        cls,
+        plan: Sequence[Step],
+        *,
+        namespaces: Collection[str] = (),
+        cgroup: HasFileno | None = None,
+        fds: Mapping[str, HasFileno | int] | None = None,
+    ) -> PauseProcess:
+        """Let a child run *plan* and become pause, and return without waiting for it: see :meth:`wait_ready`.
+
+        The plan's slots ``program`` and ``ready`` are filled here; it must not end in an exec of its own.
+        """
+        ready, child_ready = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+        try:
+            with child_ready:
+                given = {**(fds or {}), "program": program_fd("pyrun-pause"), "ready": child_ready}
+                setup = create((*plan, *PAUSE_STEPS), namespaces=namespaces, cgroup=cgroup, fds=given)
+        except BaseException:
+            ready.close()
+            raise
+        return cls(setup.process, setup, ready)
+
+    @classmethod
     def start(
         cls,
         plan: Sequence[Step],
@@ -54,34 +80,36 @@ class PauseProcess:
         cgroup: HasFileno | None = None,
         fds: Mapping[str, HasFileno | int] | None = None,
     ) -> PauseProcess:
-        """Run *plan*, then pause, and return when pause has said that it is ready.
+        """:meth:`create`, and wait until it is ready. If it fails, nothing is left."""
+        pause = cls.create(plan, namespaces=namespaces, cgroup=cgroup, fds=fds)
+        try:
+            pause.wait_ready()
+        except BaseException:
+            pause.end()
+            raise
+        pause.ready.close()
+        return pause
 
-        The plan's slots ``program`` and ``ready`` are filled here; it must not end in an exec of its own.
+    def becomes_ready(self) -> bool:
+        """Wait until pause says that it is ready; False if it never will."""
+        self._ready = self._ready or bool(os.read(self.ready.fileno(), 1))
+        return self._ready
+
+    def wait_ready(self) -> None:
+        """Wait until pause has said that it is ready.
+
+        Raises :class:`StepError`; :class:`StateError` if it has ended instead. Both wait for its end: in its PID namespace then
+        lives nobody whom the caller would have to reap.
         """
-        ready, child_ready = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
-        with ready:
-            with child_ready:
-                given = {**(fds or {}), "program": program_fd("pyrun-pause"), "ready": child_ready}
-                setup = create((*plan, *PAUSE_STEPS), namespaces=namespaces, cgroup=cgroup, fds=given)
-            with setup:
-                process = setup.wait_started()
-            try:
-                _wait_ready(process, ready)
-            except BaseException:
-                process.end()
-                raise
-        return cls(process, setup)
+        ready = self.becomes_ready()
+        self._setup.wait_started()
+        if not ready:
+            raise StateError("pause", f"over ({self.process.wait_status().describe()})", "ready")
 
     def end(self) -> None:
-        """Kill and reap it, close. Idempotent."""
-        self.process.end()
+        """Kill and reap it, close. Idempotent, and works at any time."""
+        self._setup.abandon()
+        self.ready.close()
 
 
 PAUSE_STEPS = (Duplicate("ready", READY_FD), Exec(("pause", str(READY_FD)), file="program"))
-
-
-def _wait_ready(process: Process, ready: Fd) -> None:
-    if os.read(ready.fileno(), 1):
-        return
-    status = process.wait_status()
-    raise StateError("pause", f"over ({status.describe()})", "ready")

@@ -34,6 +34,7 @@ from pyrun.kernel.step_mount import (
 )
 from pyrun.kernel.step_namespace import (
     NAMESPACE_FLAGS,
+    Await,
     JoinNamespaces,
     LoopbackUp,
     NewTimeNamespace,
@@ -63,6 +64,7 @@ from pyrun.kernel.step_process import (
 __all__ = [
     "ATTRIBUTE_NAMES",
     "Attach",
+    "Await",
     "ChangeDirectory",
     "Close",
     "CloseRange",

@@ -22,6 +22,20 @@ def namespace_flags(kinds: tuple[str, ...]) -> int:
     return flags
 
 
+class Await(Step):
+    """ppoll(2): wait until the descriptor in a slot can be read, or its other end is closed."""
+
+    source: str
+    kind = "AWAIT"
+    reason = "what is joined is made meanwhile"
+
+    def describe(self) -> str:
+        return f"wait for {self.source}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (encoder.slot(self.source),), (), ()
+
+
 class JoinNamespaces(Step):
     """setns(2): enter several namespaces of the process behind a pidfd, or the one behind a namespace descriptor."""
 

@@ -6,7 +6,7 @@ from pyrun.container.layout import PodPaths
 from pyrun.container.lower import cgroup_name, lower_container, shared_namespaces, volume_source
 from pyrun.container.plan import Setting, plan_container
 from pyrun.container.security import capability_mask
-from pyrun.errors import SpecError, Unsupported
+from pyrun.errors import Unsupported
 from pyrun.kernel.pause import PAUSE_STEPS
 from pyrun.pod.sandbox_plan import etc_files, plan_sandbox
 from pyrun.spec.pod import EmptyDir
@@ -53,7 +53,7 @@ def pod_paths(directory: str) -> PodPaths:
 def plan_pod(pod: PodSpec, uid: str, directory: str, machine: Machine, death_signal: int = 0) -> PodPlan:
     """Plan the pod *uid* whose directory is *directory*, as for :meth:`Pod.create`.
 
-    Raises :class:`SpecError` for a pod that cannot be planned, :class:`Unsupported` for one that *machine* cannot have.
+    Raises :class:`Unsupported` for a pod that *machine* cannot have. What a manifest can say wrong, its parser has refused.
     """
     shared = _held_namespaces(pod, machine)
     paths = pod_paths(directory)
@@ -72,20 +72,15 @@ def plan_pod(pod: PodSpec, uid: str, directory: str, machine: Machine, death_sig
         namespaces=tuple([kind for kind in shared if kind == "pid"]),
         steps=(*plan_sandbox(pod, shared, files, death_signal, protect, machine.memory_bytes), *PAUSE_STEPS),
     )
-    containers = [
-        _plan_container(pod, i, container, uid, paths, machine, setting) for i, container in enumerate(pod.containers)
-    ]
+    containers = [_plan_container(pod, container, uid, paths, machine, setting) for container in pod.containers]
     return PodPlan(cgroup_name(uid), paths, pause, tuple(containers))
 
 
 def _plan_container(
-    pod: PodSpec, index: int, container: Container, uid: str, paths: PodPaths, machine: Machine, setting: Setting
+    pod: PodSpec, container: Container, uid: str, paths: PodPaths, machine: Machine, setting: Setting
 ) -> ProcessPlan:
     oci = lower_container(pod, container, uid, paths, machine.memory_bytes, machine.capabilities)
-    try:
-        plan = plan_container(oci, setting)
-    except SpecError as error:
-        raise SpecError(f"/spec/containers/{index}", str(error)) from error
+    plan = plan_container(oci, setting)
     return ProcessPlan(container.name, container.name, plan.clone_namespaces, plan.steps, oci)
 
 

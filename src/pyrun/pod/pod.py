@@ -6,11 +6,12 @@ exec), and only when all are created does one start. Whatever fails before that 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import time
 
-from pyrun.container.plan import PAUSE, STDIO, source_slot
+from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO, source_slot
 from pyrun.errors import AlreadyExists, KernelError, PyrunError, StateError
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
@@ -190,16 +191,40 @@ class _Builder:
         with About("pause"):
             sandbox = Sandbox(self.plan.pause, cgroup, self.undo)
         pod = Pod(self.spec, self.uid, self.plan, cgroup, sandbox, self.undo, self.made)
-        for container, plan in zip(self.spec.containers, self.plan.containers, strict=True):
-            with About(f"container {container.name}"):
-                pod.containers[container.name] = self._create(container, plan, pod, volumes)
+        self._create_containers(pod, volumes)
+        # From here on pause and all containers are on their way at the same time.
+        self._wait_for_pause(pod)
+        sandbox.pause.ready.close()
         for name, created in pod.containers.items():
             with About(f"container {name}"):
                 created.wait_created()
-        self.undo.push(
-            f"kill cgroup {cgroup.path}", cgroup.kill
-        )  # first at the end: all at once, then one by one is quick
+        # First at the end: all at once, then one by one is quick.
+        self.undo.push(f"kill cgroup {cgroup.path}", cgroup.kill)
         return pod
+
+    def _create_containers(self, pod: Pod, volumes: dict[str, Fd]) -> None:
+        try:
+            for container, plan in zip(self.spec.containers, self.plan.containers, strict=True):
+                with About(f"container {container.name}"):
+                    pod.containers[container.name] = self._create(container, plan, pod, volumes)
+        except KernelError as error:
+            # Nobody can be born in the PID namespace of a pause that is gone: it knows why.
+            if error.errno == errno.ESRCH:
+                self._wait_for_pause(pod)
+            raise
+
+    def _wait_for_pause(self, pod: Pod) -> None:
+        """What pause cannot do is told before what the containers then cannot.
+
+        A pause that has failed is reaped only when nobody lives in its PID namespace any more (pid_namespaces(7)), and who lives
+        there are children of ours.
+        """
+        pause = pod.sandbox.pause
+        if not pause.becomes_ready():
+            for container in pod.containers.values():
+                container.abandon()
+        with About("pause"):
+            pause.wait_ready()
 
     def _create(self, container: Container, plan: ProcessPlan, pod: Pod, volumes: dict[str, Fd]) -> PodContainer:
         cgroup = pod.cgroup.child(plan.cgroup)
@@ -212,7 +237,12 @@ class _Builder:
             namespaces=plan.namespaces,
             cgroup=cgroup,
             pid_namespace=pause if "pid" in self.plan.pause.namespaces else None,
-            fds={PAUSE: pause, **descriptors, **{source_slot(path): fd for path, fd in volumes.items()}},
+            fds={
+                PAUSE: pause,
+                PAUSE_READY: pause.ready,
+                **descriptors,
+                **{source_slot(path): fd for path, fd in volumes.items()},
+            },
         )
         made = PodContainer(container.name, cgroup, created, plan.steps, "pid" in plan.namespaces)
         self.undo.push(f"end container {container.name}", made.abandon)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Sandbox:
-    """pause, running. ``plan`` is what it was set up with; ``undo`` has what ends it."""
+    """pause, on its way: it is ready once :meth:`PauseProcess.wait_ready` has returned.
+
+    ``plan`` is what it is set up with; ``undo`` has what ends it.
+    """
 
     def __init__(self, plan: ProcessPlan, cgroup: Cgroup, undo: Undo) -> None:
         self.plan = plan
@@ -24,5 +27,5 @@ class Sandbox:
         undo.push(f"close cgroup {leaf.path}", leaf.close)
         with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
             steps = plan.steps[: -len(PAUSE_STEPS)]
-            self.pause = PauseProcess.start(steps, namespaces=plan.namespaces, cgroup=leaf, fds={"null": null})
+            self.pause = PauseProcess.create(steps, namespaces=plan.namespaces, cgroup=leaf, fds={"null": null})
         undo.push("end pause", self.pause.end)

@@ -7,7 +7,7 @@ start costs the same however many mounts the host and other pods have, and nothi
 
 from __future__ import annotations
 
-from pyrun.container.layout import ETC_FILES, SHARED_MEMORY
+from pyrun.container.layout import ETC_FILES, SCRATCH, SHARED_MEMORY
 from pyrun.container.resources import PAUSE_OOM_SCORE_ADJ, memory_volume_size_bytes
 from pyrun.kernel.step import (
     Attach,
@@ -92,6 +92,7 @@ def _mounts(pod: PodSpec, etc_files: Mapping[str, bytes], node_memory_bytes: int
     steps: list[Step] = [
         NewMount("tmpfs", SANDBOX, ("mode=0755",), ("nosuid", "nodev"), source="pyrun-sandbox"),
         Attach(SANDBOX, "/"),
+        MakeDirectory(SCRATCH, at=SANDBOX),
         MakeDirectory("etc", at=SANDBOX),
         *[WriteFile(f"etc/{name}", etc_files[name], at=SANDBOX, create_mode=0o644) for name in ETC_FILES],
     ]
