@@ -104,7 +104,7 @@ static const struct shape shapes[] = {
     {.kind = PLAN_NEW_MOUNT, .slots = 2, .strings = 1, .list = {0, 1, 0}},
     {.kind = PLAN_ATTACH, .slots = 1, .maybe = 2, .strings = 1},
     {.kind = PLAN_SET_ATTRIBUTES, .maybe = 1, .strings = 1},
-    {.kind = PLAN_MASK, .maybe = 1, .strings = 1},
+    {.kind = PLAN_MASK, .maybe = 3, .strings = 1},
     {.kind = PLAN_READONLY, .maybe = 1, .strings = 1},
     {.kind = PLAN_OPEN_DIRECTORY, .maybe = 1, .slots = 2, .strings = 1},
     {.kind = PLAN_MKDIR, .maybe = 1, .strings = 1},

@@ -53,6 +53,7 @@ static inline void step_set_fd(struct child *child, const struct plan_step *step
 
 /* path.c: names below a directory that somebody hostile may have filled */
 long path_open(int at, const char *path, __u64 flags);
+long path_open_plain(int at, const char *path);
 long path_open_parent(int at, const char *path, const char **ret_name);
 long path_make_directory(int at, const char *path, unsigned int mode);
 long path_make_target(int at, const char *path, unsigned int mode);

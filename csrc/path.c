@@ -41,11 +41,11 @@ void text_proc_fd(char ret[32], int fd)
     ret[at] = 0;
 }
 
-static long open_resolved(int at, const char *path, __u64 flags, __u64 mode)
+static long open_resolved(int at, const char *path, __u64 flags, __u64 resolve)
 {
-    struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode};
+    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};
     if (at != AT_FDCWD)
-        how.resolve = RESOLVE_IN_ROOT;
+        how.resolve |= RESOLVE_IN_ROOT;
     long fd = -EAGAIN;
     for (int i = 0; i < PATH_RETRIES && fd == -EAGAIN; i++)
         fd = sys_openat2(at, path, &how, sizeof how);
@@ -55,6 +55,12 @@ static long open_resolved(int at, const char *path, __u64 flags, __u64 mode)
 long path_open(int at, const char *path, __u64 flags)
 {
     return open_resolved(at, *path ? path : ".", flags, 0);
+}
+
+/* A directory that is what its name says: -ELOOP where any component is a symlink. */
+long path_open_plain(int at, const char *path)
+{
+    return open_resolved(at, path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 }
 
 /* Copies path without slashes at its end; ret has room for CHILD_PATH_MAX. Returns the length. */

@@ -34,9 +34,9 @@
     X(PROPAGATION, 4)    /* str0 path, arg0 MS_PRIVATE|MS_SLAVE|MS_SHARED|MS_UNBINDABLE, maybe MS_REC */              \
     X(OPEN_TREE, 5) /* fd0 at, str0 path, fd1 -> tree, arg0 recursive|mode<<16, arg1 set, arg2 clear, arg3 MS_* */    \
     X(NEW_MOUNT, 6) /* str0 type, str1 key=value list (arg0), str2 source, fd1 -> tree, arg1 MOUNT_ATTR_* */          \
-    X(ATTACH, 7)    /* fd0 tree, fd1 at, str0 target, arg0 1: create a missing target */                              \
+    X(ATTACH, 7)    /* fd0 tree, fd1 at, str0 target, arg0 PLAN_CREATE, PLAN_NO_LINKS */                              \
     X(SET_ATTRIBUTES, 8)        /* fd0 at, str0 path, arg0 recursive, arg1 attr_set, arg2 attr_clr */                 \
-    X(MASK, 9)                  /* fd0 at, str0 path */                                                               \
+    X(MASK, 9)                  /* fd0 at, str0 path, fd1 the root below which /dev/null is */                        \
     X(READONLY, 10)             /* fd0 at, str0 path */                                                               \
     X(OPEN_DIRECTORY, 11)       /* fd0 at, str0 path, fd1 -> directory, arg0 mode to create it with, 0: do not */     \
     X(MKDIR, 12)                /* fd0 at, str0 path, arg0 mode: with its parents */                                  \
@@ -77,6 +77,10 @@ enum plan_kind {
 /* plan_step.flags */
 #define PLAN_OPTIONAL 1u  /* a failure is told as a warning, and the next step runs */
 #define PLAN_IF_EXISTS 2u /* a missing path is no failure and no warning */
+
+/* arg0 of ATTACH */
+#define PLAN_CREATE 1u   /* make a missing target */
+#define PLAN_NO_LINKS 2u /* the target is a directory, and no component of its path is a symlink */
 
 struct plan_step {
     __u32 kind;

@@ -138,7 +138,7 @@ static long attach_at(int tree, int target)
 static long target_mode(const struct child *child, const struct plan_step *step)
 {
     struct statx status;
-    if (!step->arg[0])
+    if (!(step->arg[0] & PLAN_CREATE))
         return 0;
     int tree = step_fd(child, step, 0);
     if (tree < 0)
@@ -149,13 +149,30 @@ static long target_mode(const struct child *child, const struct plan_step *step)
     return (status.stx_mode & S_IFMT) == S_IFDIR ? S_IFDIR | 0755 : S_IFREG | 0644;
 }
 
+/* A link in the way of /proc would put it where another mount may hide it from those who look for /proc/sys to protect it. What is
+ * missing is made and then looked at again. */
+static long open_target(int at, const char *path, unsigned int mode, int no_links)
+{
+    if (!no_links)
+        return path_make_target(at, path, mode);
+    long target = path_open_plain(at, path);
+    if (target != -ENOENT || !mode)
+        return target;
+    target = path_make_target(at, path, mode);
+    if (target < 0)
+        return target;
+    (void)sys_close((int)target);
+    return path_open_plain(at, path);
+}
+
 long step_attach(struct child *child, const struct plan_step *step)
 {
     int at = step_fd(child, step, 1);
     long mode = target_mode(child, step);
     if (mode < 0)
         return mode;
-    long target = path_make_target(at, step_string(child, step, 0), (unsigned int)mode);
+    int no_links = (step->arg[0] & PLAN_NO_LINKS) != 0;
+    long target = open_target(at, step_string(child, step, 0), (unsigned int)mode, no_links);
     if (target < 0)
         return target;
     long ret = child->slots[step->fd[0]].pending ? old_attach(child, step, (int)target)
@@ -217,10 +234,10 @@ static long bind_over(int source, int target, unsigned int recursive, __u64 set)
 
 /* /dev/null below the container's root is what hides a file. That it is the null device, and no symlink or file that the image
  * put there, is looked at on the descriptor that is then mounted (CVE-2025-31133). */
-static long mask_file(int at, int target)
+static long mask_file(int root, int target)
 {
     struct statx status;
-    long null = path_open(at, "/dev/null", O_PATH | O_NOFOLLOW);
+    long null = path_open(root, "/dev/null", O_PATH | O_NOFOLLOW);
     if (null < 0)
         return null;
     long ret = sys_statx((int)null, "", AT_EMPTY_PATH, STATX_TYPE, &status);
@@ -251,7 +268,8 @@ long step_mask(struct child *child, const struct plan_step *step)
         return target;
     long ret = sys_statx((int)target, "", AT_EMPTY_PATH, STATX_TYPE, &status);
     if (ret >= 0)
-        ret = (status.stx_mode & S_IFMT) == S_IFDIR ? mask_directory((int)target) : mask_file(at, (int)target);
+        ret = (status.stx_mode & S_IFMT) == S_IFDIR ? mask_directory((int)target)
+                                                    : mask_file(step_fd(child, step, 1), (int)target);
     (void)sys_close((int)target);
     return not_missing(ret);
 }

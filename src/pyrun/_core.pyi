@@ -71,6 +71,8 @@ class Lib:
     PLAN_MAX_SLOTS: int
     PLAN_OPTIONAL: int
     PLAN_IF_EXISTS: int
+    PLAN_CREATE: int
+    PLAN_NO_LINKS: int
     PLAN_REPORT_FAILED: int
     PLAN_REPORT_WARNING: int
     PLAN_REPORT_GATE: int
@@ -112,6 +114,7 @@ class Lib:
     PLAN_SECCOMP: int
     PLAN_EXEC: int
     PLAN_CLOSE: int
+    PLAN_AWAIT: int
 
     # of the kernel
     CLONE_NEWNS: int

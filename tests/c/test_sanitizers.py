@@ -118,7 +118,7 @@ def plans() -> list[tuple[Step, ...]]:
         Attach("t", "/mnt"),
         OpenDirectory("/mnt", "root"),
         OpenTree("/", "u", at="root", attributes=("ro",)),
-        MaskPath("/x", at="root"),
+        MaskPath("/x", at="root", root="root"),
         WriteFile("/y", b"\0\1\2", at="root", create_mode=0o600),
         ChangeDirectory("/", at="root"),
         Duplicate("out", 1),

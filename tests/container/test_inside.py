@@ -139,7 +139,7 @@ def test_no_mount_propagates() -> None:
         ("/dev/mqueue", "mqueue", {"rw", "nosuid", "nodev", "noexec"}),
         ("/sys", "sysfs", {"ro", "nosuid", "nodev", "noexec"}),
         ("/sys/fs/cgroup", "cgroup2", {"ro", "nosuid", "nodev", "noexec"}),
-        ("/", "overlay", {"rw"}),
+        ("/", "overlay", {"rw", "nodev"}),
     ],
 )
 def test_a_standard_mount(target: str, kind: str, options: set[str]) -> None:

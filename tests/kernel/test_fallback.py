@@ -74,8 +74,8 @@ def container(top: Path) -> tuple[Step, ...]:
         OpenTree("/dev/null", "null"),
         Attach("null", "dev/null", at="root", create=True),
         ReadonlyPath("proc/sys", at="root"),
-        MaskPath("proc/version", at="root"),
-        MaskPath("proc/fs", at="root"),
+        MaskPath("proc/version", at="root", root="root"),
+        MaskPath("proc/fs", at="root", root="root"),
         SetMountAttributes("merged", at="root", attributes=("nosuid",)),
         PivotRoot("root"),
     )
@@ -148,7 +148,7 @@ def test_options_longer_than_a_page_are_told(top: Path) -> None:
     assert caught.value.errno == errno.E2BIG
 
 
-@pytest.mark.parametrize("step", [ReadonlyPath("/", at="root"), MaskPath("/dir", at="root")])
+@pytest.mark.parametrize("step", [ReadonlyPath("/", at="root"), MaskPath("/dir", at="root", root="root")])
 def test_without_proc_nothing_passes_as_done(top: Path, step: Step) -> None:
     """The fallback names descriptors through /proc/self/fd. Without it, nothing that should be hidden may stay open."""
     plan = (

@@ -362,7 +362,7 @@ def test_attributes_of_a_mount_that_is_attached(gate: Gate, top: Path) -> None:
 
 
 def test_masked_directory_is_empty_and_read_only(gate: Gate, top: Path) -> None:
-    with gate(*start(top), *bind_source(), MaskPath("src", at="root")) as seen:
+    with gate(*start(top), *bind_source(), MaskPath("src", at="root", root="root")) as seen:
         assert os.listdir(inside(seen, top / "src")) == []
         assert {"ro", "nosuid", "nodev", "noexec"} <= options(seen, top / "src")
         with pytest.raises(OSError, match="Read-only"):
@@ -373,21 +373,21 @@ NULL = (MakeDirectory("dev", "root"), MakeNode("dev/null", stat.S_IFCHR | 0o666,
 
 
 def test_masked_file_is_the_null_device(gate: Gate, top: Path) -> None:
-    with gate(*start(top), *NULL, *bind_source(), MaskPath("/src/file", at="root")) as seen:
+    with gate(*start(top), *NULL, *bind_source(), MaskPath("/src/file", at="root", root="root")) as seen:
         masked = inside(seen, top / "src/file")
         assert masked.stat().st_rdev == os.makedev(1, 3)
         assert masked.read_bytes() == b""
 
 
 def test_masked_and_read_only_paths_may_be_missing(gate: Gate, top: Path) -> None:
-    missing = (MaskPath("no/such", at="root"), ReadonlyPath("no/such", at="root"))
+    missing = (MaskPath("no/such", at="root", root="root"), ReadonlyPath("no/such", at="root"))
     with gate(*start(top), *missing) as seen:
         assert seen.created.warnings == []
 
 
 def test_a_link_to_what_is_masked_is_masked_too(gate: Gate, top: Path) -> None:
     link = MakeSymlink("link", "/src", at="root")
-    with gate(*start(top), *bind_source(), link, MaskPath("link", at="root")) as seen:
+    with gate(*start(top), *bind_source(), link, MaskPath("link", at="root", root="root")) as seen:
         assert os.listdir(inside(seen, top / "src")) == []
 
 
@@ -405,7 +405,13 @@ def test_a_link_to_what_is_masked_is_masked_too(gate: Gate, top: Path) -> None:
 )
 def test_a_file_is_masked_with_the_null_device_only(gate: Gate, top: Path, null: tuple[Step, ...]) -> None:
     """CVE-2025-31133: the image's /dev/null was a symlink, and what it led to was mounted instead, writable."""
-    plan = (*start(top), MakeDirectory("dev", "root"), *null, *bind_source(), MaskPath("src/file", at="root"))
+    plan = (
+        *start(top),
+        MakeDirectory("dev", "root"),
+        *null,
+        *bind_source(),
+        MaskPath("src/file", at="root", root="root"),
+    )
     with pytest.raises(StepError) as caught, gate(*plan):
         pass
     assert caught.value.errno == errno.ENODEV
@@ -414,7 +420,7 @@ def test_a_file_is_masked_with_the_null_device_only(gate: Gate, top: Path, null:
 
 def test_a_file_cannot_be_masked_without_a_null_device(top: Path) -> None:
     """The missing path is /dev/null, not the file that was to be hidden: this must not pass as "nothing to hide"."""
-    error = failure(*start(top), *bind_source(), MaskPath("src/file", at="root"))
+    error = failure(*start(top), *bind_source(), MaskPath("src/file", at="root", root="root"))
     assert isinstance(error.step, MaskPath)
     assert error.errno == errno.ENODEV
 
@@ -580,7 +586,7 @@ def test_magic_links_lead_nowhere(top: Path, link: str) -> None:
     tree = NewMount("proc", "p")
     plan = (*start(top), tree, Attach("p", "proc", at="root", create=True), MakeSymlink("evil", link, at="root"))
     for step in (
-        MaskPath("evil", at="root"),
+        MaskPath("evil", at="root", root="root"),
         OpenDirectory("evil", "d", at="root"),
         MakeDirectory("evil/x", at="root"),
     ):
@@ -641,7 +647,8 @@ def test_a_target_that_becomes_a_symlink_meanwhile(gate: Gate, tmp_path: Path) -
 def test_warnings_and_failures_name_the_mount_step(top: Path) -> None:
     with (
         create(
-            (*start(top), MaskPath("x", at="root"), Exec(("x",), program="/nonexistent")), namespaces=("mount",)
+            (*start(top), MaskPath("x", at="root", root="root"), Exec(("x",), program="/nonexistent")),
+            namespaces=("mount",),
         ) as child,
         pytest.raises(Exception, match="command not found"),
     ):

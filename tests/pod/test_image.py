@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from fixtures.machine import ROOT
 from fixtures.pods import FOREVER, created, mount, pod_spec, run_pod, running, shell
-from pyrun.errors import PyrunError, describe_error
+from pyrun.errors import PyrunError, StepError, describe_error
 
 pytestmark = pytest.mark.root
 
@@ -134,26 +135,58 @@ def test_a_link_to_the_root_file_system(tmp_path: Path, busybox: Path) -> None:
 
 
 def test_mount_targets_that_the_image_turned_into_links(tmp_path: Path, busybox: Path) -> None:
-    """The places of /dev, /proc and a volume are links that lead out of the image: what is mounted lands inside (CVE-2021-30465),
-    and what is to be hidden in /proc is hidden where /proc then is."""
+    """Where a volume is to be is a link that leads out of the image: it lands inside (CVE-2021-30465)."""
     top = tmp_path / "evil"
     shutil.copytree(busybox, top, symlinks=True)
     outside = tmp_path / "outside"
     outside.mkdir()
-    (top / "dev").symlink_to(outside)
     (top / "data").symlink_to("../../../../../../../.." + str(outside))
-    (top / "proc").symlink_to("/elsewhere")
+    (top / "etc/hosts").symlink_to("/elsewhere")
     before = fingerprint(tmp_path / "outside"), fingerprint(top)
-    spec = pod_spec(
-        shell(
-            "ls /data; cat /elsewhere/1/comm; stat -c %t:%T /elsewhere/timer_list; echo in >/data/file",
-            image=f"rootfs:{top}",
-            volumeMounts=[mount("it", "/data")],
-        ),
-        volumes=[{"name": "it"}],
-    )
-    assert run_pod(spec, tmp_path)["main"].endswith("sh\n1:3\n")
+    script = "ls /data; grep -c localhost /elsewhere; echo in >/data/file"
+    spec = pod_spec(shell(script, image=f"rootfs:{top}", volumeMounts=[mount("it", "/data")]), volumes=[{"name": "it"}])
+    assert run_pod(spec, tmp_path)["main"] == "2\n"
     assert (fingerprint(tmp_path / "outside"), fingerprint(top)) == before
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"proc": "/real"},
+        {"proc": "dev/p", "dev/p": "/real"},
+        {"proc": "data/p", "data/p": "/real"},
+        {"sys": "/real"},
+        {"sys": "dev/p", "dev/p": "/real"},
+        {"dev": "/real"},
+        {"dev": "/nowhere"},
+    ],
+    ids=lambda links: ",".join(f"{name}={target}" for name, target in links.items()),
+)
+def test_proc_sys_and_dev_are_where_their_names_say(tmp_path: Path, busybox: Path, links: dict[str, str]) -> None:
+    """A link to a place below /dev or a volume is there when proc is mounted, and hidden when /proc/sys is to be protected: the
+    kernel's settings would be the container's to write."""
+    top = tmp_path / "evil"
+    shutil.copytree(busybox, top, symlinks=True)
+    for name in ("real", *[name for name in ("dev", "data") if name not in links]):
+        (top / name).mkdir()
+    for name, target in links.items():
+        (top / name).symlink_to(target)
+    container = shell("true", image=f"rootfs:{top}", volumeMounts=[mount("it", "/data")])
+    with pytest.raises(StepError, match="Too many levels of symbolic links") as caught:
+        run_pod(pod_spec(container, volumes=[{"name": "it"}]), tmp_path)
+    first = next(iter(links))
+    assert caught.value.hint == f"/{first} must be a plain directory in the image, or be missing"
+
+
+def test_a_device_that_the_image_brings_is_none(tmp_path: Path, busybox: Path) -> None:
+    """Nobody has to make a node who can bring one."""
+    top = tmp_path / "evil"
+    shutil.copytree(busybox, top, symlinks=True)
+    os.mknod(top / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    script = "head -c 1 /zero 2>&1 || true; head -c 2 /dev/zero | wc -c"
+    seen = run_pod(pod_spec(shell(script, image=f"rootfs:{top}")), tmp_path)["main"]
+    assert seen.splitlines()[-1] == "2"
+    assert "Permission denied" in seen
 
 
 def test_a_dev_null_of_the_image_is_not_what_hides_a_file(tmp_path: Path, busybox: Path) -> None:

@@ -218,8 +218,8 @@ VOLUMES = [{"name": "disk"}, {"name": "memory", "emptyDir": {"medium": "Memory"}
 def test_volumes() -> None:
     mounts = [mount("disk", "/d"), mount("memory", "/m", readOnly=True), mount("host", "/h", subPath="a/b")]
     found = mounts_of(shell("true", volumeMounts=mounts), volumes=VOLUMES)
-    assert found["/d"] == OciMount("/d", "bind", "/run/x/volumes/disk", ("rbind", "rprivate"))
-    assert found["/m"] == OciMount("/m", "bind", "/run/x/sandbox/volumes/memory", ("rbind", "rprivate", "ro"))
+    assert found["/d"] == OciMount("/d", "bind", "/run/x/volumes/disk", ("rbind", "rprivate", "nodev"))
+    assert found["/m"] == OciMount("/m", "bind", "/run/x/sandbox/volumes/memory", ("rbind", "rprivate", "ro", "nodev"))
     assert found["/h"] == OciMount("/h", "bind", "/host/dir/./a/b", ("rbind", "rprivate"))
 
 

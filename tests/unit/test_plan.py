@@ -33,6 +33,7 @@ from pyrun.kernel.step import (
     LoadFilter,
     LoopbackUp,
     MakeNode,
+    MakeSymlink,
     MaskPath,
     NewMount,
     NewTimeNamespace,
@@ -373,6 +374,10 @@ def test_trees_of_the_host_are_cloned_before_its_mount_namespace_is_left() -> No
     assert min(inside) > next(i for i, step in enumerate(steps) if isinstance(step, JoinNamespaces))
 
 
+# A device in a volume is none, unless the manifest may mean it: a hostPath without a type.
+DEVICES: dict[str, tuple[str, ...]] = {"/disk": ("nodev",), "/memory": ("nodev",), "/host": ()}
+
+
 def trees_of(**fields: Any) -> dict[str, OpenTree]:
     """The clones for volumes of each sort, mounted with *fields*, by target."""
     volumes = [
@@ -395,7 +400,7 @@ def test_a_volume_is_what_its_slot_holds() -> None:
         assert trees[target].recursive
         assert trees[target].propagation == "private"
         assert trees[target].create_mode == 0
-        assert trees[target].attributes == ()
+        assert trees[target].attributes == DEVICES[target]
 
 
 def test_a_sub_path_is_resolved_below_its_volume() -> None:
@@ -404,12 +409,39 @@ def test_a_sub_path_is_resolved_below_its_volume() -> None:
         assert trees[target].path == "a/b"
         assert trees[target].at is not None
         assert trees[target].create_mode == 0o755
-        assert trees[target].attributes == ("ro",)
+        assert trees[target].attributes == ("ro", *DEVICES[target])
 
 
 def test_read_only_is_for_all_that_is_below() -> None:
-    for tree in (trees_of(readOnly=True)[target] for target in ("/disk", "/host", "/memory")):
-        assert (tree.attributes, tree.recursive) == (("ro",), True)
+    trees = trees_of(readOnly=True)
+    for target, device in DEVICES.items():
+        assert (trees[target].attributes, trees[target].recursive) == (("ro", *device), True)
+
+
+@pytest.mark.parametrize("kind", ["", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"])
+def test_a_device_is_one_only_where_the_manifest_may_mean_one(kind: str) -> None:
+    steps = steps_of(shell("true", volumeMounts=[mount("it", "/it")]), volumes=[host_path("it", "/host", kind)])
+    (tree,) = [step for step in steps if isinstance(step, OpenTree) and step.at == source_slot("/host")]
+    assert tree.attributes == (() if kind == "" else ("nodev",))
+
+
+def test_what_is_hidden_is_looked_for_in_the_mount_that_has_it() -> None:
+    """Not by its name in the root, which a link or a later mount may have changed."""
+    steps = steps_of(shell("true", volumeMounts=[mount("it", "/proc/fs")]), volumes=[{"name": "it"}])
+    trees = {step.target: step.tree for step in steps if isinstance(step, Attach)}
+    hidden = {(step.at, step.path) for step in steps if isinstance(step, MaskPath | ReadonlyPath)}
+    assert {(trees["/proc"], "/sys"), (trees["/proc"], "/kcore"), (trees["/sys"], "/firmware")} <= hidden
+    assert (trees["/proc/fs"], "/") in hidden
+    assert {at for at, _ in hidden} == {trees["/proc"], trees["/sys"], trees["/proc/fs"]}
+
+
+def test_nodes_and_links_of_dev_make_room_for_volumes() -> None:
+    volumes = [host_path("node", "/dev/urandom"), {"name": "directory"}]
+    mounts = [mount("node", "/dev/random"), mount("directory", "/dev/fd")]
+    steps = steps_of(shell("true", volumeMounts=mounts), volumes=volumes)
+    made = {step.path for step in steps if isinstance(step, MakeNode | MakeSymlink)}
+    assert "/dev/null" in made
+    assert not made & {"/dev/random", "/dev/fd"}
 
 
 def test_root_of_the_host_with_a_sub_path() -> None:

@@ -178,15 +178,25 @@ def _lower_mounts(pod: PodSpec, container: Container, paths: PodPaths) -> tuple[
 
 
 def _volume_mounts(pod: PodSpec, container: Container, paths: PodPaths) -> tuple[OciMount, ...]:
-    sources = {volume.name: volume_source(volume, paths) for volume in pod.volumes}
-    return tuple([_volume_mount(mount, sources[mount.name]) for mount in container.volume_mounts])
+    volumes = {volume.name: volume for volume in pod.volumes}
+    return tuple([_volume_mount(mount, volumes[mount.name], paths) for mount in container.volume_mounts])
 
 
-def _volume_mount(mount: VolumeMount, source: str) -> OciMount:
-    # Without "rw": what the host has mounted read-only stays so.
-    options = ("rbind", "rprivate", "ro") if mount.read_only else ("rbind", "rprivate")
+def _volume_mount(mount: VolumeMount, volume: Volume, paths: PodPaths) -> OciMount:
+    source = volume_source(volume, paths)
     path = f"{source}{SUB_PATH_MARK}{mount.sub_path}" if mount.sub_path else source
+    # Without "rw" and "dev": what the host has mounted read-only, or without devices, stays so.
+    options = (
+        "rbind",
+        "rprivate",
+        *(("ro",) if mount.read_only else ()),
+        *(() if _may_be_device(volume) else ("nodev",)),
+    )
     return OciMount(mount.mount_path, "bind", path, options)
+
+
+def _may_be_device(volume: Volume) -> bool:
+    return not isinstance(volume.source, EmptyDir) and volume.source.type in ("", "CharDevice", "BlockDevice")
 
 
 def volume_source(volume: Volume, paths: PodPaths) -> str:

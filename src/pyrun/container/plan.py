@@ -63,7 +63,7 @@ from pyrun.value import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.kernel.step import Plan, Step
-    from pyrun.spec.oci import OciProcess, OciSpec
+    from pyrun.spec.oci import OciMount, OciProcess, OciSpec
 
 ROOT = "root"
 IMAGE = "image"
@@ -191,7 +191,7 @@ def _source_trees(spec: OciSpec, mounts: list[MountPlan], setting: Setting, sand
             continue
         source = plan.source[len(setting.sandbox) :] if inside else plan.source
         opened = () if inside else setting.opened  # the same name in the sandbox is another thing
-        steps += _open_source(source, plan, opened, f"mount {i}", f"/mounts/{i}/source")
+        steps += _open_source(source, plan, opened, _tree_slot(i, mount), f"/mounts/{i}/source")
     return steps
 
 
@@ -250,35 +250,62 @@ def _overlay(spec: OciSpec) -> list[Step]:
         MakeDirectory("upper", at=LAYERS),
         MakeDirectory("work", at=LAYERS),
         ChangeDirectory(".", at=LAYERS),
-        NewMount("overlay", ROOT, ("lowerdir=lower", "upperdir=upper", "workdir=work"), source="overlay"),
+        # A device node that the image brings is none of the container's devices.
+        NewMount("overlay", ROOT, ("lowerdir=lower", "upperdir=upper", "workdir=work"), ("nodev",), source="overlay"),
     ]
 
 
 def _mount_all(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
     steps: list[Step] = [Attach(ROOT, "/")]
     for i, (mount, plan) in enumerate(zip(spec.mounts, mounts, strict=True)):
-        tree = f"mount {i}"
+        tree = _tree_slot(i, mount)
         if plan.type:
             steps.append(NewMount(plan.type, tree, plan.data, plan.attributes, mount.source or None))
-        steps.append(Attach(tree, mount.destination, at=ROOT, create=True))
+        steps.append(Attach(tree, mount.destination, at=ROOT, create=True, links=not _is_guarded(mount, plan)))
     return steps
+
+
+def _tree_slot(index: int, mount: OciMount) -> str:
+    return f"{mount.destination}[{index}]"
+
+
+def _is_guarded(mount: OciMount, plan: MountPlan) -> bool:
+    """What masks and read-only paths are for, and what others are mounted into. A link in the image would put it elsewhere."""
+    return plan.type in ("proc", "sysfs") or (mount.destination == "/dev" and bool(plan.type))
 
 
 def _devices(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
     """The nodes and links that OCI promises, in a /dev that we made; one that was bound in is left as it is."""
     ours = any([mount.destination == "/dev" and plan.type for mount, plan in zip(spec.mounts, mounts, strict=True)])
+    taken = {mount.destination for mount in spec.mounts}
     if not ours:
         return []
-    nodes: list[Step] = [MakeNode(f"/dev/{name}", NODE_MODE, major, minor, at=ROOT) for name, major, minor in NODES]
-    return nodes + [MakeSymlink(f"/dev/{name}", target, at=ROOT) for name, target in LINKS]
+    nodes: list[Step] = [
+        MakeNode(f"/dev/{name}", NODE_MODE, major, minor, at=ROOT)
+        for name, major, minor in NODES
+        if f"/dev/{name}" not in taken
+    ]
+    return nodes + [
+        MakeSymlink(f"/dev/{name}", target, at=ROOT) for name, target in LINKS if f"/dev/{name}" not in taken
+    ]
 
 
 def _hide(spec: OciSpec) -> list[Step]:
-    steps: list[Step] = [ReadonlyPath(path, at=ROOT) for path in spec.linux.readonly_paths]
-    steps += [MaskPath(path, at=ROOT) for path in spec.linux.masked_paths]
+    steps: list[Step] = [ReadonlyPath(*_place(spec, path)) for path in spec.linux.readonly_paths]
+    steps += [MaskPath(*_place(spec, path), root=ROOT) for path in spec.linux.masked_paths]
     if spec.root.readonly:
         steps.append(SetMountAttributes("/", at=ROOT, attributes=("ro",)))
     return steps
+
+
+def _place(spec: OciSpec, path: str) -> tuple[str, str]:
+    """*path* as a name in the mount that covers it, and that mount's slot: the name of the mount may lead elsewhere by now."""
+    covering = [i for i, mount in enumerate(spec.mounts) if f"{path}/".startswith(f"{mount.destination.rstrip('/')}/")]
+    if not covering:
+        return path, ROOT
+    index = max(covering, key=lambda i: (len(spec.mounts[i].destination), i))
+    mount = spec.mounts[index]
+    return path[len(mount.destination.rstrip("/")) :] or "/", _tree_slot(index, mount)
 
 
 # ---- 4. what the program is and may ----

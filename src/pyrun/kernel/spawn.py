@@ -155,7 +155,7 @@ def step_error(steps: Sequence[Step], index: int, error: int) -> StepError | Exe
         return ExecError(step.program, error, f" in PATH {step.path}" if "/" not in step.program else "")
     if isinstance(step, Exec) and step.file is None:
         return ExecError(step.argv[0], error)
-    return StepError(error, step, index)
+    return StepError(error, step, index, step.hint(error))
 
 
 def create(

@@ -39,6 +39,10 @@ class Step(Value):
         """The step in one line, as ``pyrun plan`` and error messages show it."""
         raise NotImplementedError
 
+    def hint(self, error: int) -> str:
+        """What to do about *error*, where that is known; else empty."""
+        return ""
+
     def fields(self, encoder: Encoder) -> Fields:
         """(slots, strings, numbers) as csrc/plan.h lists them for the kind."""
         return (), (), ()

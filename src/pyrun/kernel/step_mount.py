@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from pyrun._core import lib
 from pyrun.kernel.step_base import Step, below, words
 
@@ -116,20 +118,32 @@ class NewMount(Step):
 
 
 class Attach(Step):
-    """move_mount(2): attach the tree in a slot. ``create`` makes a missing target: a directory, or for a file an empty file."""
+    """move_mount(2): attach the tree in a slot.
+
+    ``create`` makes a missing target: a directory, or for a file an empty file. With ``links`` false a symlink anywhere in the
+    target is an error.
+    """
 
     tree: str
     target: str
     at: str | None = None
     create: bool = False
+    links: bool = True
     kind = "ATTACH"
     reason = "the target is resolved once, inside the root, and used by descriptor"
 
     def describe(self) -> str:
-        return f"attach {self.tree} at {below(self.at, self.target)}{' (created if missing)' if self.create else ''}"
+        how = words("(created if missing)" if self.create else "", "" if self.links else "(no symlink)")
+        return words(f"attach {self.tree} at {below(self.at, self.target)}", how)
+
+    def hint(self, error: int) -> str:
+        if self.links or error not in (errno.ELOOP, errno.ENOTDIR):
+            return ""
+        return f"{self.target} must be a plain directory in the image, or be missing"
 
     def fields(self, encoder: Encoder) -> Fields:
-        return (encoder.slot(self.tree), encoder.slot(self.at)), (encoder.text(self.target),), (int(self.create),)
+        how = (lib.PLAN_CREATE if self.create else 0) | (0 if self.links else lib.PLAN_NO_LINKS)
+        return (encoder.slot(self.tree), encoder.slot(self.at)), (encoder.text(self.target),), (how,)
 
 
 class SetMountAttributes(Step):
@@ -153,10 +167,12 @@ class SetMountAttributes(Step):
 
 
 class MaskPath(Step):
-    """Hide a path: an empty read-only tmpfs over a directory, /dev/null over a file; nothing if it does not exist."""
+    """Hide a path: an empty read-only tmpfs over a directory, over a file the /dev/null below ``root``; nothing if it does not
+    exist."""
 
     path: str
     at: str | None = None
+    root: str | None = None
     kind = "MASK"
     flags = lib.PLAN_IF_EXISTS
     reason = "tells or changes more of the host than a container should"
@@ -164,18 +180,27 @@ class MaskPath(Step):
     def describe(self) -> str:
         return f"mask {below(self.at, self.path)}"
 
+    def hint(self, error: int) -> str:
+        return "a file is hidden by the container's /dev/null, and there is none" if error == errno.ENODEV else ""
+
     def fields(self, encoder: Encoder) -> Fields:
-        return (encoder.slot(self.at),), (encoder.text(self.path),), ()
+        return (encoder.slot(self.at), encoder.slot(self.root)), (encoder.text(self.path),), ()
 
 
-class ReadonlyPath(MaskPath):
+class ReadonlyPath(Step):
     """Bind a path over itself, read-only; nothing if it does not exist."""
 
+    path: str
+    at: str | None = None
     kind = "READONLY"
+    flags = lib.PLAN_IF_EXISTS
     reason = "to be read, not written"
 
     def describe(self) -> str:
         return f"make read-only {below(self.at, self.path)}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (encoder.slot(self.at),), (encoder.text(self.path),), ()
 
 
 class PivotRoot(Step):
