@@ -10,16 +10,26 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-/* 1: ret is filled; 0: WNOHANG and still running. The rusage is that of the process and of the children it waited for. */
+/* A child that has made us its tracer (PTRACE_TRACEME) is told of here when it stops, whether one asks for stops or not (ptrace(2)). */
+static int is_end(int code)
+{
+    return code == CLD_EXITED || code == CLD_KILLED || code == CLD_DUMPED;
+}
+
+/* 1: ret is filled; 0: still running, with WNOHANG, or stopped, with WNOWAIT. The rusage is that of the process and of the children
+ * it waited for. */
 long pyrun_wait_pidfd(int pidfd, int options, struct pyrun_wait *ret)
 {
     siginfo_t info = {0};
     struct rusage usage = {0};
-    long error = sys_waitid(P_PIDFD, pidfd, &info, options | __WALL, &usage);
-    if (error < 0)
-        return error;
-    if (info.si_pid == 0)
-        return 0;
+    do {
+        info.si_pid = 0;
+        long error = sys_waitid(P_PIDFD, pidfd, &info, options | __WALL, &usage);
+        if (error < 0)
+            return error;
+        if (info.si_pid == 0 || (!is_end(info.si_code) && options & WNOWAIT))
+            return 0;
+    } while (!is_end(info.si_code));
     ret->pid = info.si_pid;
     ret->code = info.si_code;
     ret->status = info.si_status;

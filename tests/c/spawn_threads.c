@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "spawn.h"
+#include "wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,14 +63,14 @@ static void spawn_once(unsigned long long flags)
         .gid_map = flags & CLONE_NEWUSER ? "0 100000 10\n" : NULL,
     };
     long pid = pyrun_spawn(&spawn, &pidfd, &call);
-    siginfo_t info = {0};
+    struct pyrun_wait ended = {0};
     if (pid < 0) {
         fail(call, pid);
     } else {
-        while (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | __WALL) < 0 && errno == EINTR)
+        while (pyrun_wait_pidfd(pidfd, WEXITED, &ended) == -EINTR)
             ;
-        if (info.si_code != CLD_EXITED || info.si_status != 0)
-            fail("exit status", info.si_status);
+        if (ended.pid != pid || ended.code != CLD_EXITED || ended.status != 0)
+            fail("exit status", ended.status);
         close(pidfd);
     }
     close(plan_fd);

@@ -8,9 +8,11 @@ import os
 import select
 import selectors
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -200,3 +202,49 @@ def test_the_same_pid_again_is_another_process() -> None:
         with sh("sleep 60") as other:
             assert not process.kill()
             assert other.poll() is None
+
+
+# ---- traced ----------------------------------------------------------------------------------------------------------
+
+TRACE_ME, SEIZE = 0, 0x4206
+PTRACE = "import ctypes, os, signal, sys, time; ptrace = ctypes.CDLL(None, use_errno=True).ptrace; "
+
+
+def python(script: str, *arguments: str) -> Process:
+    return spawn((Exec((sys.executable, "-c", PTRACE + script, *arguments), program=sys.executable),))
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def wait_for_state(pid: int, state: str) -> None:
+    deadline = time.monotonic() + patience(10)
+    while state_of(pid) != state:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_child_that_asks_us_to_trace_it_and_stops_has_not_ended() -> None:
+    """waitid(2) tells of its stop, asked or not."""
+    with python(f"ptrace({TRACE_ME}, 0, 0, 0); os.kill(os.getpid(), signal.SIGUSR1); time.sleep(60)") as process:
+        wait_for_state(process.pid, "t")
+        assert process.poll() is None
+        assert process.wait(0.05) is None
+        assert process.kill()
+        assert process.wait_status().signal == signal.SIGKILL
+
+
+def test_a_child_whose_tracer_has_not_waited_for_it_yet() -> None:
+    """It has ended, its pidfd says so, and it is not ours to reap before the tracer has."""
+    with sh("sleep 60") as process:
+        tracer = python(f"assert ptrace({SEIZE}, int(sys.argv[1]), 0, 0) == 0; time.sleep(60)", str(process.pid))
+        with tracer:
+            deadline = time.monotonic() + patience(10)
+            while f"TracerPid:\t{tracer.pid}\n" not in Path(f"/proc/{process.pid}/status").read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            process.kill()
+            wait_for_state(process.pid, "Z")
+            assert process.wait(0.05) is None
+        assert process.wait_status().signal == signal.SIGKILL

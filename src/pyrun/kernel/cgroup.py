@@ -206,11 +206,7 @@ class Cgroup:
         return None if data is None else cgroupfs.parse_limit(data)
 
     def _gone(self) -> bool:
-        try:
-            self._words("cgroup.controllers")
-        except KernelError as error:
-            return error.errno in tree.GONE
-        return False
+        return tree.is_gone(self._fd)
 
     # ---- what it uses; None where the controller is missing ----
 
@@ -309,12 +305,19 @@ class Cgroup:
         """
         try:
             with self._borrow() as fd:
-                cgroupfs.write_file(fd.fileno(), "cgroup.kill", "1")
+                self._kill(fd)
         except KernelError as error:
             if error.errno not in tree.GONE:
                 raise
-            if error.errno == errno.ENOENT and self.exists():
+
+    @staticmethod
+    def _kill(fd: Fd) -> None:
+        try:
+            cgroupfs.write_file(fd.fileno(), "cgroup.kill", "1")
+        except KernelError as error:
+            if error.errno == errno.ENOENT and not tree.is_gone(fd):
                 raise Unsupported("cgroup.kill", "Linux 5.14") from None
+            raise
 
     def wait_empty(self, timeout_s: float | None = None) -> bool:
         """Wait until no process lives in the group or below. False when *timeout_s* has run out first."""
@@ -339,9 +342,11 @@ class Cgroup:
 
         A process that was killed may need a moment to be gone, hence *timeout_s*. Raises :class:`StateError` if one lives on.
         """
+        # What has the name now is another's, if ours is gone.
+        ours_is_gone = not self._fd.closed and self._gone()
         self._fd.close()
         deadline = time.monotonic() + timeout_s
-        while not tree.remove_tree(self.path):
+        while not ours_is_gone and not tree.remove_tree(self.path):
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not self.wait_empty(left_s):
                 raise StateError(f"cgroup {self.path}", "populated", "without processes: kill it first")

@@ -14,6 +14,7 @@ import time
 
 from pyrun.errors import KernelError, StateError, Unsupported
 from pyrun.kernel.fd import Fd
+from pyrun.kernel.poll import poll_ms
 from pyrun.linux.cgroupfs import (
     UNIFIED_ROOT,
     explain_missing,
@@ -39,7 +40,7 @@ WALKS = 1000
 # The kernel tells of a change of cgroup.events at once unless it told of one in the last 10 ms
 # (CGROUP_FILE_NOTIFY_MIN_INTV); then up to 10 ms late. A process that lives shorter than that must not cost them, so the
 # first looks do not wait for a notification.
-FIRST_LOOKS_MS = (1, 1, 2, 4, 8)
+FIRST_LOOKS_S = (0.001, 0.001, 0.002, 0.004, 0.008)
 
 
 def split_name(name: str) -> tuple[str, ...]:
@@ -173,18 +174,33 @@ def no_cgroup2() -> Unsupported:
 # ---- removing --------------------------------------------------------------------------------------------------------
 
 
+def is_gone(group: Fd) -> bool:
+    """Whether the group behind the descriptor has been removed: another one may have its name."""
+    try:
+        read_file(group.fileno(), "cgroup.controllers")
+    except KernelError as error:
+        return error.errno in GONE
+    return False
+
+
 def remove_tree(path: str) -> bool:
     """Remove a group and all below it, from the leaves up. False if a process, or a group made meanwhile, is in the way."""
     if _remove_one(path):
         return True
+    found = [path]
+    for group in found:  # which grows meanwhile: each group stands before those below it
+        found += _below(group)
+    return all([_remove_one(group) for group in reversed(found)])
+
+
+def _below(path: str) -> list[str]:
     try:
         with os.scandir(path) as entries:
-            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
         if error.errno in GONE:
-            return True
+            return []
         raise KernelError(error.errno or 0, "getdents(2)", path) from None
-    return all([remove_tree(child) for child in below]) and _remove_one(path)
 
 
 def prune(root: str, parts: Sequence[str]) -> None:
@@ -221,14 +237,13 @@ def wait_event(group: Fd, field: str, value: int, timeout_s: float | None) -> bo
     with Fd.open("cgroup.events", dir_fd=group.fileno()) as events:
         poll = select.poll()
         poll.register(events.fileno(), select.POLLPRI)
-        looks = list(FIRST_LOOKS_MS)
+        looks = list(FIRST_LOOKS_S)
         while _read_event(events, field) not in (value, None):
-            left_ms = None if deadline is None else (deadline - time.monotonic()) * 1000
-            if left_ms is not None and left_ms <= 0:
+            left_s = None if deadline is None else deadline - time.monotonic()
+            if left_s is not None and left_s <= 0:
                 return False
-            look_ms = looks.pop(0) if looks else None
-            waits = [wait for wait in (left_ms, look_ms) if wait is not None]
-            poll.poll(min(waits) if waits else None)
+            waits_s = [wait_s for wait_s in (left_s, looks.pop(0) if looks else None) if wait_s is not None]
+            poll.poll(poll_ms(min(waits_s, default=None)))
     return True
 
 

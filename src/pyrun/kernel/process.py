@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import math
 import select
+import time
 from _thread import allocate_lock
 
 from pyrun._core import lib
 from pyrun.errors import KernelError, StateError
 from pyrun.kernel.fd import Fd
+from pyrun.kernel.poll import poll_ms
 from pyrun.linux.pidfd import pidfd_send_signal, waitid
 from pyrun.value import Value
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 
 SIGKILL = 9
-POLL_MAX_MS = 2**31 - 1  # poll(2) takes an int
+TRACER_LOOK_S = 0.01
 
 
 class ExitStatus(Value):
@@ -109,9 +112,17 @@ class Process:
 
     def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
         """Wait for the end and reap. None when *timeout_s* has run out first; without one never None."""
-        if self._status is None and not self._ends_within(timeout_s):
-            return None
-        return self._reap()
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while self._status is None:
+            left_s = deadline_s - time.monotonic()
+            if not self._ends_within(left_s):
+                return None
+            if self._reap() is None:
+                # It has ended, and somebody who traces it has not waited for it yet: until then it is not ours to reap.
+                if left_s <= 0:
+                    return None
+                select.select([], [], [], TRACER_LOOK_S)
+        return self._status
 
     def wait_status(self) -> ExitStatus:
         """:meth:`wait` without a limit."""
@@ -140,10 +151,10 @@ class Process:
             self.wait()
         self.close()
 
-    def _ends_within(self, timeout_s: float | None) -> bool:
+    def _ends_within(self, timeout_s: float) -> bool:
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        return bool(poll.poll(None if timeout_s is None else min(max(0.0, timeout_s) * 1000, POLL_MAX_MS)))
+        return bool(poll.poll(poll_ms(timeout_s)))
 
     def _reap(self) -> ExitStatus | None:
         with self._lock:  # several threads may wait, and the kernel tells the status once

@@ -15,6 +15,8 @@ from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO, source_slot
 from pyrun.errors import AlreadyExists, KernelError, PyrunError, StateError
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
+from pyrun.kernel.poll import poll_ms
+from pyrun.kernel.process import TRACER_LOOK_S
 from pyrun.kernel.spawn import create
 from pyrun.kernel.undo import Undo
 from pyrun.pod.container import PodContainer
@@ -123,6 +125,9 @@ class Pod:
             if left_s is not None and left_s <= 0:
                 return None
             _wait_any([container.process for container in running], left_s)
+            if not any([container.poll() for container in running]):
+                # One has ended, and somebody who traces it has not waited for it yet; or the time is over.
+                select.select([], [], [], TRACER_LOOK_S)
         return {name: container.status for name, container in self.containers.items() if container.status is not None}
 
     def signal(self, number: int) -> None:
@@ -278,7 +283,7 @@ def _wait_any(processes: list[Process], timeout_s: float | None) -> None:
     poll = select.poll()
     for process in processes:
         poll.register(process.fileno(), select.POLLIN)
-    poll.poll(None if timeout_s is None else timeout_s * 1000)
+    poll.poll(poll_ms(timeout_s))
 
 
 def new_uid() -> str:
