@@ -12,6 +12,8 @@ import pytest
 from fixtures.leaks import describe_process
 from fixtures.machine import patience
 from fixtures.pods import FOREVER, created, pod_spec, python, running, shell
+from pyrun.errors import StateError
+from pyrun.pod.pod import Pod
 
 pytestmark = pytest.mark.root
 
@@ -188,3 +190,60 @@ def test_a_frozen_pod_can_be_removed(tmp_path: Path) -> None:
         it["main"].cgroup.freeze()
         pid = it["main"].process.pid
     assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_pod_that_was_removed_can_be_asked_stopped_and_removed_again(tmp_path: Path) -> None:
+    with running(pod_spec(shell(FOREVER, "a"), shell("exit 3", "b")), tmp_path) as it:
+        assert it["b"].process.wait(patience(10)) is not None
+        it.pod.remove()
+        for ask in (it.pod.stop, it.pod.kill, it.pod.wait):
+            statuses = ask()
+            assert statuses is not None
+            assert [(status.exit.exit_code, status.reason) for status in statuses.values()] == [
+                (137, "Error"),
+                (3, "Error"),
+            ]
+        assert it.pod.poll() == []
+        it.pod.signal(signal.SIGTERM)
+        it.pod.remove()
+        with pytest.raises(StateError, match="must be created"):
+            it.pod.start()
+
+
+def test_a_pod_that_never_ran_is_removed_and_says_so(tmp_path: Path) -> None:
+    with created(pod_spec(shell(FOREVER)), tmp_path) as it:
+        it.pod.remove()
+        statuses = it.pod.kill()
+        assert [(status.exit.exit_code, status.run_time_s) for status in statuses.values()] == [(137, 0.0)]
+
+
+def test_a_grace_that_is_longer_than_poll_can_wait(tmp_path: Path) -> None:
+    with running(pod_spec(shell(POLITE), terminationGracePeriodSeconds=3_000_000), tmp_path) as it:
+        it.wait_for("ready")
+        assert it.pod.stop()["main"].exit.code == 7
+        assert it.pod.cgroup.wait_empty(0.0) is False  # pause is there
+
+
+def test_an_interrupt_while_it_is_removed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at any undo step: it is done all the same, then raised."""
+    for number in range(8):
+        with running(pod_spec(shell(FOREVER)), tmp_path) as it, monkeypatch.context() as patch:
+            interrupt_call(patch, it.pod, number)
+            with pytest.raises(KeyboardInterrupt):
+                it.pod.remove()
+            assert not it.directory.exists()
+            assert not it.pod.cgroup.exists()
+
+
+def interrupt_call(patch: pytest.MonkeyPatch, pod: Pod, number: int) -> None:
+    steps = pod._undo._steps
+    description, call, arguments = steps[number % len(steps)]
+    pending = [KeyboardInterrupt()]
+
+    def interrupted(*given: object) -> object:
+        if pending:
+            raise pending.pop()
+        return call(*given)
+
+    patch.setattr(pod._undo, "_steps", [*steps])
+    pod._undo._steps[number % len(steps)] = (description, interrupted, arguments)

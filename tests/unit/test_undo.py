@@ -99,3 +99,39 @@ def test_what_is_pushed_while_it_runs_is_done_as_well(log: Log) -> None:
     undo.push("outer", lambda: undo.push("inner", log.call, "inner"))
     undo.run()
     assert log == ["inner"]
+
+
+class Interrupted:
+    """A step that Ctrl-C interrupts so many times."""
+
+    def __init__(self, log: Log, times: int) -> None:
+        self.log = log
+        self.times = times
+
+    def call(self) -> None:
+        self.log.append("interrupted")
+        self.times -= 1
+        if self.times >= 0:
+            raise KeyboardInterrupt
+
+
+def test_a_step_that_is_interrupted_is_done_again_and_the_others_too(undo: Undo, log: Log) -> None:
+    undo.push("it", Interrupted(log, 1).call)
+    with pytest.raises(KeyboardInterrupt):
+        undo.run()
+    assert log == ["interrupted", "interrupted", "c", "b", "a"]
+    undo.run()
+    assert len(log) == 5
+
+
+def test_a_second_interrupt_leaves_the_rest_for_another_try(undo: Undo, log: Log) -> None:
+    undo.push("it", Interrupted(log, 2).call)
+    log.failing = {"d"}
+    undo.push("undo d", log.call, "d")
+    with pytest.raises(KeyboardInterrupt):
+        undo.run()
+    assert log == ["d", "interrupted", "interrupted"]
+    log.clear()
+    log.failing = set()
+    undo.run()
+    assert log == ["d", "interrupted", "c", "b", "a"]

@@ -8,6 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import TypeAlias
+
+    Step: TypeAlias = tuple[str, Callable[..., object], tuple[object, ...]]
 
 
 class Undo:
@@ -18,7 +21,7 @@ class Undo:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._steps: list[tuple[str, Callable[..., object], tuple[object, ...]]] = []
+        self._steps: list[Step] = []
 
     def push(self, description: str, call: Callable[..., object], *arguments: object) -> None:
         """``call(*arguments)`` undoes what has just been done; *description* says what that is, as in "remove cgroup x"."""
@@ -27,19 +30,30 @@ class Undo:
     def run(self) -> None:
         """Undo everything. Steps that succeed are gone; those that fail stay for another try.
 
-        Raises :class:`CleanupErrors` with each failure.
+        Raises :class:`CleanupErrors` with each failure. An interrupt (Ctrl-C) is raised when all is undone; a second one at once,
+        and then the rest stays for another try, too.
         """
         errors: list[Exception] = []
-        left = []
-        while self._steps:
-            description, call, arguments = self._steps.pop()
-            try:
-                call(*arguments)
-            except Exception as error:
-                error.add_note(description)
-                errors.append(error)
-                left.append((description, call, arguments))
-        self._steps = left[::-1]
+        failed: list[Step] = []
+        interrupt: BaseException | None = None
+        try:
+            while self._steps:
+                step = description, call, arguments = self._steps.pop()
+                try:
+                    call(*arguments)
+                except Exception as error:
+                    error.add_note(description)
+                    errors.append(error)
+                    failed.append(step)
+                except BaseException as error:
+                    self._steps.append(step)
+                    if interrupt is not None:
+                        raise
+                    interrupt = error
+        finally:
+            self._steps += failed[::-1]
+        if interrupt is not None:
+            raise interrupt
         if errors:
             raise CleanupErrors(f"{self._what}: could not be undone", errors)
 

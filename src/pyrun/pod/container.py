@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
-from pyrun.errors import StateError
+from pyrun.errors import KernelError, StateError
 from pyrun.pod.status import ContainerStatus, exit_reason
 
 TYPE_CHECKING = False
@@ -77,15 +78,26 @@ class PodContainer:
         return self.status
 
     def abandon(self) -> None:
-        """Kill and reap the process, wherever it is. Idempotent."""
+        """Kill and reap the process, wherever it is; ``status`` says how it ended then, too. Idempotent."""
         self._setup.abandon()
+        if self.status is None and self.process.status is not None:
+            self.status = self._finish(self.process.status)
 
     def _finish(self, exit: ExitStatus) -> ContainerStatus:
         finished_s = time.monotonic()
         if not self._own_pid_namespace:
             # The end of a first process that is PID 1 of nothing does not end its children.
             self.cgroup.kill()
-        events = self.cgroup.read_memory_events()
-        peak = self.cgroup.read_memory_peak_bytes()
-        reason = exit_reason(exit, events.oom_kill if events is not None else 0)
-        return ContainerStatus(self.name, exit, reason, self._started_s, finished_s, peak)
+        oom_kills, peak_bytes = self._account()
+        reason = exit_reason(exit, oom_kills)
+        return ContainerStatus(self.name, exit, reason, self._started_s or finished_s, finished_s, peak_bytes)
+
+    def _account(self) -> tuple[int, int | None]:
+        """OOM kills, and the most memory in use. Nothing is known of a group that somebody has removed."""
+        try:
+            events = self.cgroup.read_memory_events()
+            return events.oom_kill if events is not None else 0, self.cgroup.read_memory_peak_bytes()
+        except KernelError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+            return 0, None
