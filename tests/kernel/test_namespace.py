@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 import pytest
 
@@ -60,3 +61,25 @@ def test_a_process_that_has_ended_has_no_namespaces() -> None:
     with pytest.raises(pyrun.NotFound, match="has ended"):
         Namespace.open("uts", process)
     process.close()
+
+
+@pytest.mark.root
+def test_all_of_a_process_can_be_joined() -> None:
+    """Whatever it shares with us: the user namespace that we are in already cannot be entered again."""
+    process = pyrun.spawn([steps.SetHostname("joined"), SLEEP], namespaces=("uts", "network", "mount"))
+    with process, NamespaceSet.open(process) as namespaces:
+        assert "user" in namespaces
+        with (
+            pyrun.spawn([*namespaces.join_steps(), SLEEP], fds=namespaces.fds()) as second,
+            NamespaceSet.open(second) as joined,
+        ):
+            assert set(joined.shared_with(namespaces)) == set(namespaces)
+
+
+@pytest.mark.root
+def test_a_process_that_nobody_has_reaped_yet_has_none_either() -> None:
+    with pyrun.spawn([steps.Exec(("true",), program="/bin/true")]) as process:
+        select.select([process], [], [])
+        for kind in ("uts", "mount"):
+            with pytest.raises(pyrun.NotFound, match="has ended"):
+                Namespace.open(kind, process)

@@ -14,6 +14,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -343,7 +344,7 @@ def test_a_pipe_that_cannot_be_made_leaves_no_other(failing: int, monkeypatch: p
     real = os.pipe2
     before = open_descriptors()
     monkeypatch.setattr(os, "pipe2", pipe2)
-    with pytest.raises(OSError, match="no"):
+    with pytest.raises(KernelError, match="pipe2"):
         create((Gate(), TRUE))
     assert open_descriptors() == before
 
@@ -661,10 +662,48 @@ def test_launcher_is_killed_while_its_child_is_at_the_gate() -> None:
 
 
 def test_a_plan_without_an_exec_ends_with_zero(tmp_path: Path) -> None:
-    with spawn((WriteFile(str(tmp_path / "x"), b"y", create_mode=0o600),)) as process:
-        assert process.wait_status().code == 0
-    with spawn(()) as process:
-        assert process.wait_status().code == 0
+    """Created, it does its steps; there is no program that could be spawned."""
+    plan = (WriteFile(str(tmp_path / "x"), b"y", create_mode=0o600),)
+    with create(plan) as created:
+        assert created.process.wait_status().code == 0
+    assert (tmp_path / "x").read_bytes() == b"y"
+    for steps in (plan, ()):
+        with pytest.raises(PyrunError, match="no Exec"):
+            spawn(steps)
+
+
+def test_an_ignored_sigchld_is_told_before_anything_is_done() -> None:
+    """It outlives an exec, so a program may have it from whoever started it."""
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(StateError, match="SIGCHLD of this process is ignored"):
+            spawn((TRUE,))
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
+
+
+def test_a_namespace_of_no_such_kind() -> None:
+    with pytest.raises(PyrunError, match="'net' is not a kind of namespace: there are mount, "):
+        spawn((TRUE,), namespaces=("net",))
+
+
+def test_no_descriptor_left_is_an_error_of_its_call() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    spawn((TRUE,)).end()  # the programs are open from now on
+    before = open_descriptors()
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    worked = []
+    for limit in range(3, highest + 8):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            with suppress(KernelError):
+                spawn((TRUE,)).end()
+                worked.append(limit)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_descriptors() == before
+    assert worked
+    assert worked[0] > 8
 
 
 def test_injected_fault_fails_the_step() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from pyrun.errors import PyrunError
 from pyrun.kernel.cgroup import Cgroup, Limits
 from pyrun.kernel.spawn import NEW_NAMESPACES, spawn
 from pyrun.kernel.step import Attach, Exec, FindProgram, LoopbackUp, NewMount, NewSession, SetPropagation
@@ -46,8 +47,10 @@ def plan_command(
 ) -> Plan:
     """The steps that run *argv* on the machine's own root, to be spawned with the same *namespaces*.
 
-    *env* None is the environment of this process.
+    *env* None is the environment of this process. Raises :class:`PyrunError` for an empty *argv*.
     """
+    if not argv:
+        raise PyrunError("argv is empty: it begins with the program to run")
     variables = dict(os.environ if env is None else env)
     steps: list[Step] = [NewSession()]
     if "network" in namespaces:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 
-from pyrun.errors import NotFound
+from pyrun.errors import KernelError, NotFound
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.step import JoinNamespaces
 from pyrun.linux.namespace import NAMESPACE_TYPES, open_namespace
@@ -42,7 +44,12 @@ class Namespace:
 
         Raises :class:`NotFound` if the process has ended, :class:`KernelError` where this kernel has no such namespace.
         """
-        fd = Fd(open_namespace(_proc_directory(process), kind))
+        try:
+            fd = Fd(open_namespace(_proc_directory(process), kind))
+        except KernelError as error:
+            if error.errno == errno.ENOENT and process is not None and _has_ended(process):
+                raise NotFound("the process has ended") from None
+            raise
         try:
             _check_alive(process)
         except BaseException:
@@ -117,9 +124,16 @@ class NamespaceSet:
 
     def join_steps(self) -> tuple[JoinNamespaces, ...]:
         """Steps that enter all of them, in an order that works: user first, since the others may belong to it, mount last, since
-        it changes what paths mean. ``pid`` is for spawn's *pid_namespace*: it counts for children only."""
-        order = sorted([kind for kind in self if kind != "pid"], key=lambda kind: (kind == "mount", kind != "user"))
+        it changes what paths mean. The user namespace that we are in already is left out, since setns(2) does not enter it again;
+        ``pid`` is for spawn's *pid_namespace*: it counts for children only."""
+        left_out = {"pid", *(("user",) if self._has_our_user_namespace() else ())}
+        order = sorted(
+            [kind for kind in self if kind not in left_out], key=lambda kind: (kind == "mount", kind != "user")
+        )
         return tuple([JoinNamespaces(_slot(kind), (kind,)) for kind in order])
+
+    def _has_our_user_namespace(self) -> bool:
+        return "user" in self and self["user"].id == os.stat("/proc/self/ns/user").st_ino
 
     def close(self) -> None:
         """Idempotent."""
@@ -146,6 +160,13 @@ def _proc_directory(process: HasFileno | None) -> str:
     if not pid:
         raise NotFound("the process has ended" if pid is None else "the process is in another PID namespace")
     return f"/proc/{pid}"
+
+
+def _has_ended(process: HasFileno) -> bool:
+    """Also of one that has not been reaped yet."""
+    poll = select.poll()
+    poll.register(process.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _check_alive(process: HasFileno | None) -> None:

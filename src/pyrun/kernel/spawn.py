@@ -18,10 +18,12 @@ from pyrun.kernel.fd import Fd
 from pyrun.kernel.process import Process
 from pyrun.kernel.program import above_standard, program_fd
 from pyrun.kernel.step import Exec, FindProgram, Gate, NewTimeNamespace, Unshare, namespace_flags
+from pyrun.linux.call import convert
 from pyrun.linux.process import clone3
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as signals
     from collections.abc import Collection, Mapping, Sequence
     from types import TracebackType
     from typing import NoReturn, Protocol
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
     class HasFileno(Protocol):
         def fileno(self) -> int: ...
+else:
+    import _signal as signals  # the built-in part: the module signal makes enums, which costs some milliseconds
 
 
 REPORT = Struct("=IIi")  # struct plan_report
@@ -174,10 +178,16 @@ def create(
     directory) and in *pid_namespace* (a pidfd, or a namespace descriptor). *fds* gives the plan's slots their descriptors, which
     stay the caller's. With a ``user`` namespace, *uid_map* and *gid_map* are the lines of user_namespaces(7), which must map 0.
 
-    Raises :class:`KernelError` with the call that failed; then there is no child.
+    Raises :class:`KernelError` with the call that failed; then there is no child. :class:`StateError` where SIGCHLD is ignored.
     """
     if ("user" in namespaces, "user" in namespaces) != (uid_map is not None, gid_map is not None):
         raise PyrunError("uid_map and gid_map belong to a new user namespace: it needs both, and they need it")
+    if signals.getsignal(signals.SIGCHLD) == signals.SIG_IGN:
+        raise StateError(
+            "SIGCHLD of this process",
+            "ignored",
+            "heard: the kernel would reap its children, and nobody learn how they ended",
+        )
     steps = (*_namespace_steps(namespaces), *plan)
     numbers = {name: fd if isinstance(fd, int) else fd.fileno() for name, fd in (fds or {}).items()}
     gated = any([isinstance(step, Gate) for step in steps])
@@ -211,6 +221,10 @@ def spawn(
 
     Raises :class:`StepError` or :class:`ExecError` when a step fails; then there is no child and nothing is left of it.
     """
+    if not any([isinstance(step, Exec) for step in plan]):
+        raise PyrunError(
+            "the plan has no Exec, so there would be no program: create() is for a process that waits at its gate"
+        )
     created = create(
         plan,
         namespaces=namespaces,
@@ -243,7 +257,10 @@ def _clone_flags(namespaces: Collection[str]) -> int:
 def _pipe(owned: list[Fd]) -> tuple[Fd, Fd]:
     """The reading and the writing end, which are put into *owned*, too."""
     at = len(owned)
-    owned += [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+    try:
+        owned += [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+    except OSError as error:
+        raise convert(error, "pipe2(2)") from None
     for i in (at, at + 1):
         if owned[i].fileno() < 3:
             owned[i] = Fd(above_standard(owned[i].detach()))
@@ -251,7 +268,10 @@ def _pipe(owned: list[Fd]) -> tuple[Fd, Fd]:
 
 
 def _plan_file(block: bytes) -> Fd:
-    plan_fd = Fd(above_standard(os.memfd_create("pyrun-plan", os.MFD_CLOEXEC)))
+    try:
+        plan_fd = Fd(above_standard(os.memfd_create("pyrun-plan", os.MFD_CLOEXEC)))
+    except OSError as error:
+        raise convert(error, "memfd_create(2)") from None
     try:
         while block:
             block = block[os.write(plan_fd.fileno(), block) :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrun.errors import PyrunError
 from pyrun.kernel.step_base import Step
 from pyrun.linux.namespace import NAMESPACE_TYPES
 
@@ -15,9 +16,11 @@ NAMESPACE_FLAGS = {name: kind.flag for name, kind in NAMESPACE_TYPES.items()}
 
 
 def namespace_flags(kinds: tuple[str, ...]) -> int:
-    """``CLONE_NEW*`` of the names, or-ed."""
+    """``CLONE_NEW*`` of the names, or-ed. Raises :class:`PyrunError` for a name that is none."""
     flags = 0
     for kind in kinds:
+        if kind not in NAMESPACE_FLAGS:
+            raise PyrunError(f"{kind!r} is not a kind of namespace: there are {', '.join(NAMESPACE_FLAGS)}")
         flags |= NAMESPACE_FLAGS[kind]
     return flags
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pyrun.container.resources import milli_cpu_to_quota_us, milli_cpu_to_shares, shares_to_weight
 from pyrun.kernel.cgroup_limits import CpuMax, Limits
+from pyrun.spec.pod import Resources
 from pyrun.spec.qos import pod_resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pyrun.spec.pod import Container, PodSpec, Resources
+    from pyrun.spec.pod import Container, PodSpec
 
 
 def pod_limits(pod: PodSpec, controllers: Collection[str]) -> Limits:
@@ -19,9 +20,15 @@ def pod_limits(pod: PodSpec, controllers: Collection[str]) -> Limits:
 
 
 def container_limits(container: Container, controllers: Collection[str]) -> Limits:
-    """The limits of a container's cgroup. One process killed for memory takes the container with it (kubernetes#117793)."""
+    """The limits of a container's cgroup. One process killed for memory takes the container with it, whose ever limit it was
+    (kubernetes#117793)."""
     limited = container.resources.memory_limit_bytes
-    return _limits(container.resources, controllers, oom_group=True if limited else None)
+    return _limits(container.resources, controllers, oom_group=True if limited or "memory" in controllers else None)
+
+
+def pause_limits(controllers: Collection[str]) -> Limits:
+    """pause asks for nothing, so it gets the least share."""
+    return _limits(Resources(), controllers, oom_group=None)
 
 
 def _limits(asked: Resources, controllers: Collection[str], oom_group: bool | None) -> Limits:

@@ -6,6 +6,7 @@ import os
 
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.pause import PAUSE_STEPS, PauseProcess
+from pyrun.pod.limits import pause_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Sandbox:
         # A cgroup that has controllers for its children may hold no process itself, so pause has a leaf of its own.
         leaf = cgroup.child(plan.cgroup)
         undo.push(f"close cgroup {leaf.path}", leaf.close)
+        leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
         with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
             steps = plan.steps[: -len(PAUSE_STEPS)]
             self.pause = PauseProcess.create(steps, namespaces=plan.namespaces, cgroup=leaf, fds={"null": null})
