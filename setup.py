@@ -27,6 +27,7 @@ STATIC_COMPILE_ARGS = [
 STATIC_LINK_ARGS = ["-static", "-nostdlib", "-no-pie", "-s", "-Wl,--build-id=none", "-Wl,-z,noseparate-code"]
 CHILD_SOURCES = [
     "csrc/child.c",
+    "csrc/executable.c",
     "csrc/path.c",
     "csrc/step_exec.c",
     "csrc/step_file.c",

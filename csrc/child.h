@@ -60,6 +60,11 @@ long path_make_target(int at, const char *path, unsigned int mode);
 sys_size text_length(const char *text);
 void text_proc_fd(char ret[32], int fd);
 
+/* executable.c: would an exec fail, and why? */
+long executable_by_permission(const char *path);
+long executable_by_format(const char *path);
+long executable_by_size(const struct child *child, const struct plan_step *exec, const char *program);
+
 /* step_namespace.c */
 step_function step_await, step_setns, step_unshare, step_time_namespace, step_hostname, step_domainname,
     step_loopback_up;

@@ -6,27 +6,12 @@
 
 #include <linux/errno.h>
 
-#define ACCESS_EXECUTE 1       /* X_OK */
-#define ACCESS_EFFECTIVE 0x200 /* AT_EACCESS */
-
 static int has_slash(const char *text)
 {
     for (; *text; text++)
         if (*text == '/')
             return 1;
     return 0;
-}
-
-/* 0 if the effective user may execute the file: a regular one with an x that counts for him. */
-static long may_execute(const char *path)
-{
-    struct statx status;
-    long ret = sys_statx(AT_FDCWD, path, 0, STATX_TYPE, &status);
-    if (ret < 0)
-        return ret;
-    if ((status.stx_mode & S_IFMT) != S_IFREG)
-        return -EACCES;
-    return sys_faccessat2(AT_FDCWD, path, ACCESS_EXECUTE, ACCESS_EFFECTIVE);
 }
 
 /* directory + "/" + name into ret; an empty element of PATH is the current directory (POSIX, environment variables). Returns what
@@ -62,7 +47,7 @@ static long search(char ret[CHILD_PATH_MAX], const char *path, const char *name)
         long found;
         path = next_candidate(ret, path, name, &found);
         if (found == 0)
-            found = may_execute(ret);
+            found = executable_by_permission(ret);
         if (found == 0)
             return 0;
         if (found == -EACCES)
@@ -73,19 +58,35 @@ static long search(char ret[CHILD_PATH_MAX], const char *path, const char *name)
     return error;
 }
 
-long step_find_program(struct child *child, const struct plan_step *step)
+static long find(struct child *child, const char *program, const char *path)
 {
-    const char *program = step_string(child, step, 0);
     sys_size length = text_length(program);
     if (length == 0)
         return -ENOENT;
     if (length >= CHILD_PATH_MAX)
         return -ENAMETOOLONG;
     if (!has_slash(program))
-        return search(child->found, step_string(child, step, 1), program);
+        return search(child->found, path, program);
     for (sys_size i = 0; i <= length; i++)
         child->found[i] = program[i];
-    return may_execute(program);
+    return executable_by_permission(program);
+}
+
+static const struct plan_step *next_exec(const struct child *child)
+{
+    for (__u32 i = child->current; i < child->header->step_count; i++)
+        if (child->steps[i].kind == PLAN_EXEC)
+            return &child->steps[i];
+    return 0;
+}
+
+long step_find_program(struct child *child, const struct plan_step *step)
+{
+    long ret = find(child, step_string(child, step, 0), step_string(child, step, 1));
+    if (ret >= 0)
+        ret = executable_by_format(child->found);
+    const struct plan_step *exec = next_exec(child);
+    return ret < 0 || !exec ? ret : executable_by_size(child, exec, child->found);
 }
 
 /* Everything that can fail has been done; what remains is the filter and the exec. The parent opens the gate with one byte. If it

@@ -249,6 +249,11 @@ static inline long sys_futex_wait(__u32 *address, __u32 expected)
 
 /* ---- descriptors and files ---- */
 
+static inline long sys_pread64(int fd, void *buffer, sys_size size, __u64 offset)
+{
+    return SYS4(__NR_pread64, fd, buffer, size, offset);
+}
+
 static inline long sys_read(int fd, void *buffer, sys_size size)
 {
     return SYS3(__NR_read, fd, buffer, size);

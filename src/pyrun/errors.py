@@ -141,8 +141,14 @@ class ExecError(PyrunError):
         return 127 if self.errno in (errno.ENOENT, errno.ENOTDIR) else 126
 
     def __str__(self) -> str:
+        import errno
+
         if self.exit_code == 127:
             return f"{self.program!r}: command not found{self.where} ({errno_name(self.errno)})"
+        if (
+            self.errno == errno.ELIBACC
+        ):  # csrc/executable.c: the kernel's ENOENT would read as if the program were missing
+            return f"{self.program!r}: cannot be executed: the interpreter that it names is missing (ELIBACC)"
         return f"{self.program!r}: cannot be executed{self.where}: {os.strerror(self.errno)} ({errno_name(self.errno)})"
 
 

@@ -36,7 +36,7 @@ from pyrun.kernel.step import (
 
 CSRC = ROOT / "csrc"
 HERE = Path(__file__).parent
-CHILD = [CSRC / "child.c", CSRC / "path.c", *sorted(CSRC.glob("step_*.c"))]
+CHILD = [CSRC / "child.c", CSRC / "executable.c", CSRC / "path.c", *sorted(CSRC.glob("step_*.c"))]
 FLAGS = ["-std=gnu17", "-D_GNU_SOURCE", "-DPYRUN_HOSTED", '-DPYRUN_VERSION="0.1.0"', "-g", "-O1", f"-I{CSRC}"]
 FLAGS += ["-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-static-libasan", "-static-libubsan"]

@@ -457,7 +457,7 @@ def test_a_script_whose_interpreter_is_missing_is_an_error_of_the_exec(tmp_path:
     script.write_text("#!/nonexistent\n")
     script.chmod(0o755)
     with pytest.raises(ExecError) as caught:
-        spawn((FindProgram(str(script), ""), Exec(("script",))))
+        spawn((Exec(("script",), program=str(script)),))
     assert caught.value.exit_code == 127
 
 

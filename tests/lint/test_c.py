@@ -30,7 +30,11 @@ WARNINGS = [
 ]
 
 # Runs without a C library: in the child no lock may be taken that another thread of the parent held, and pause is freestanding.
-CHILD = [path for path in SOURCES if path.stem in ("child", "path", "stage", "pause") or path.stem.startswith("step_")]
+CHILD = [
+    path
+    for path in SOURCES
+    if path.stem in ("child", "executable", "path", "stage", "pause") or path.stem.startswith("step_")
+]
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:

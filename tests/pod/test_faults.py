@@ -333,17 +333,26 @@ def test_a_limit_that_cannot_be_applied(tmp_path: Path) -> None:
 # ---- more than fits --------------------------------------------------------------------------------------------------
 
 
-def test_an_environment_that_the_kernel_does_not_take(tmp_path: Path) -> None:
-    """More than 2 MiB in all: known only at the exec itself, when the other container may run already."""
+def test_what_the_kernel_does_not_run_keeps_the_other_container_from_running(tmp_path: Path) -> None:
+    """Known before any gate is opened: a script without its interpreter, and more environment than an exec takes."""
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
     env = [{"name": f"A{number}", "value": "x" * (100 << 10)} for number in range(30)]
-    spec = pod_spec(shell(FOREVER, "other"), shell("true", "big", env=env))
-    with (
-        nothing_left(tmp_path),
-        pytest.raises(ExecError, match="Argument list too long") as caught,
-        running(spec, tmp_path),
+    volumes, there = [host_path("it", tmp_path)], [mount("it", "/data")]
+    bad = {"name": "bad", "image": "host:", "command": ["/data/script"], "volumeMounts": there}
+    for container, message in (
+        (bad, "interpreter that it names is missing"),
+        (shell("true", "big", env=env), "too long"),
     ):
-        pass
-    assert (caught.value.about, caught.value.exit_code) == ("container big", 126)
+        with (
+            nothing_left(tmp_path),
+            pytest.raises(ExecError, match=message) as caught,
+            running(pod_spec(shell("touch /data/ran", "a", volumeMounts=there), container, volumes=volumes), tmp_path),
+        ):
+            pass
+        assert (caught.value.about, caught.value.exit_code) == (f"container {container['name']}", 126)
+        assert not (tmp_path / "ran").exists()
 
 
 def test_more_mounts_than_a_plan_holds(tmp_path: Path) -> None:
