@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: two packages from two roots, the C core, two static programs, the compiled seccomp filter."""
+"""What pyproject.toml cannot say: two packages from two roots, the C core, three static programs, the compiled seccomp filter."""
 
 import sys
 import tomllib
@@ -104,6 +104,7 @@ setup(
         StaticExecutable(
             "pyrun.pyrun-pause", ["csrc/pause.c"], depends=DEPENDS, define_macros=[("PYRUN_VERSION", f'"{VERSION}"')]
         ),
+        StaticExecutable("pyrun.pyrun-sweep", ["csrc/sweep.c"], depends=DEPENDS),
     ],
     cmdclass={"build_ext": BuildExtensions, "bdist_wheel": AbiWheel},
 )

@@ -52,17 +52,6 @@ static int wait_for_signals(__u64 set)
     }
 }
 
-static long parse_descriptor(const char *text)
-{
-    long value = 0;
-    for (const char *c = text; *c; c++) {
-        if (*c < '0' || *c > '9' || value > 0xfffff)
-            return -EINVAL;
-        value = value * 10 + (*c - '0');
-    }
-    return *text ? value : -EINVAL;
-}
-
 static int say(int fd, const char *text, sys_size size, int status)
 {
     (void)sys_write(fd, text, size);

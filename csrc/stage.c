@@ -42,23 +42,10 @@ static void fill_standard_descriptors(void)
         (void)sys_close((int)fd);
 }
 
-static long parse_number(const char *text)
-{
-    long value = 0;
-    if (!*text)
-        return -EINVAL;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9' || value > 0xfffff)
-            return -EINVAL;
-        value = value * 10 + (*text - '0');
-    }
-    return value;
-}
-
 static int program_main(int argc, char **argv)
 {
     struct statx status;
-    long plan_fd = argc == 2 ? parse_number(argv[1]) : -EINVAL;
+    long plan_fd = argc == 2 ? parse_descriptor(argv[1]) : -1;
     if (plan_fd < 0)
         return EXIT_USAGE;
     reset_signals();

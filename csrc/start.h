@@ -1,4 +1,4 @@
-/* The entry point of a program without a C library: stage and pause. Include it once, in the file that has program_main().
+/* The entry point of a program without a C library: stage, pause, sweep. Include it once, in the file that has program_main().
  *
  * The sanitizer builds of the tests have a C library; they define PYRUN_HOSTED and get an ordinary main().
  *
@@ -10,6 +10,18 @@
 #include "syscalls.h"
 
 static int program_main(int argc, char **argv);
+
+/* A descriptor's number, as an argument; -1 for what is none. */
+static long parse_descriptor(const char *text)
+{
+    long value = 0;
+    for (const char *c = text; *c; c++) {
+        if (*c < '0' || *c > '9' || value > 0xfffff)
+            return -1;
+        value = value * 10 + (*c - '0');
+    }
+    return *text ? value : -1;
+}
 
 #ifdef PYRUN_HOSTED
 

@@ -241,6 +241,11 @@ static inline long sys_ppoll(struct poll_fd *fds, unsigned int count, const stru
     return SYS5(__NR_ppoll, fds, count, timeout, 0, sizeof(__u64));
 }
 
+static inline long sys_nanosleep(const struct __kernel_timespec *time)
+{
+    return SYS2(__NR_nanosleep, time, 0);
+}
+
 static inline long sys_futex_wait(__u32 *address, __u32 expected)
 {
     return SYS4(__NR_futex, address, 0 /* FUTEX_WAIT, not private: the kernel's wake at mm release is not */, expected,
@@ -337,6 +342,21 @@ static inline long sys_mkdirat(int dirfd, const char *path, unsigned int mode)
 static inline long sys_mknodat(int dirfd, const char *path, unsigned int mode, unsigned long device)
 {
     return SYS4(__NR_mknodat, dirfd, path, mode, device);
+}
+
+static inline long sys_unlinkat(int dirfd, const char *path, int flags)
+{
+    return SYS3(__NR_unlinkat, dirfd, path, flags);
+}
+
+static inline long sys_getdents64(int fd, void *entries, sys_size size)
+{
+    return SYS3(__NR_getdents64, fd, entries, size);
+}
+
+static inline long sys_lseek(int fd, long offset, int from)
+{
+    return SYS3(__NR_lseek, fd, offset, from);
 }
 
 static inline long sys_symlinkat(const char *target, int dirfd, const char *path)

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from pyrun.linux.features import Feature as Feature
     from pyrun.pod.container import PodContainer as PodContainer
     from pyrun.pod.leftover import kill_pod as kill_pod
+    from pyrun.pod.leftover import list_pods as list_pods
     from pyrun.pod.leftover import remove_leftovers as remove_leftovers
     from pyrun.pod.machine import Machine as Machine
     from pyrun.pod.machine import read_machine as read_machine
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
     from pyrun.pod.plan import plan_pod as plan_pod
     from pyrun.pod.pod import Pod as Pod
     from pyrun.pod.pod import new_uid as new_uid
+    from pyrun.pod.pool import SandboxPool as SandboxPool
+    from pyrun.pod.sandbox import Sandbox as Sandbox
     from pyrun.pod.standalone import standalone_oci as standalone_oci
     from pyrun.pod.status import ContainerStatus as ContainerStatus
     from pyrun.pod.trace import Phase as Phase
@@ -116,10 +119,12 @@ _EXPORTS = {
     "kernel.undo": ("Undo",),
     "linux.features": ("Feature",),
     "pod.container": ("PodContainer",),
-    "pod.leftover": ("kill_pod", "remove_leftovers"),
+    "pod.leftover": ("kill_pod", "list_pods", "remove_leftovers"),
     "pod.machine": ("Machine", "read_machine"),
     "pod.plan": ("PodPlan", "ProcessPlan", "plan_pod"),
     "pod.pod": ("Pod", "new_uid"),
+    "pod.pool": ("SandboxPool",),
+    "pod.sandbox": ("Sandbox",),
     "pod.standalone": ("standalone_oci",),
     "pod.status": ("ContainerStatus",),
     "pod.trace": ("Phase", "trace_pod"),
@@ -169,6 +174,8 @@ __all__ = [
     "Process",
     "ProcessPlan",
     "PyrunError",
+    "Sandbox",
+    "SandboxPool",
     "Setting",
     "SpecError",
     "StateError",
@@ -183,6 +190,7 @@ __all__ = [
     "create",
     "describe_error",
     "kill_pod",
+    "list_pods",
     "load_oci",
     "load_pod",
     "lower_container",

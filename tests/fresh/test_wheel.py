@@ -17,7 +17,10 @@ from fixtures.machine import ROOT
 pytestmark = pytest.mark.slow
 
 BUILD_INPUTS = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "csrc", "src", "runtime")
-BUILT = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info", "pyrun-stage", "pyrun-pause", "*.bpf", "_core.c")
+PROGRAMS = ("pyrun-stage", "pyrun-pause", "pyrun-sweep")
+BUILT = shutil.ignore_patterns(
+    "__pycache__", "*.so", "*.egg-info", "pyrun-stage", "pyrun-pause", "pyrun-sweep", "*.bpf", "_core.c"
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,14 @@ def test_one_wheel_for_all_pythons(wheel: Path) -> None:
 def test_the_wheel_has_all_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    wanted = {"pyrun/_core.abi3.so", "pyrun/pyrun-stage", "pyrun/pyrun-pause", "pyrun/py.typed", "pyrun/_core.pyi"}
+    wanted = {
+        "pyrun/_core.abi3.so",
+        "pyrun/pyrun-stage",
+        "pyrun/pyrun-pause",
+        "pyrun/pyrun-sweep",
+        "pyrun/py.typed",
+        "pyrun/_core.pyi",
+    }
     wanted |= {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "pyrun").rglob("*.py")}
     wanted |= {str(path.relative_to(ROOT / "runtime")) for path in (ROOT / "runtime" / "pyrun_runtime").rglob("*.py")}
     assert wanted <= names
@@ -71,7 +81,7 @@ def test_the_wheel_has_all_and_nothing_else(wheel: Path) -> None:
     assert not [name for name in names if name.endswith((".c", ".h", ".o"))]
 
 
-@pytest.mark.parametrize("program", ["pyrun-stage", "pyrun-pause"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs_can_be_executed(unpacked: Path, program: str) -> None:
     path = unpacked / "pyrun" / program
     assert path.stat().st_mode & 0o777 == 0o755

@@ -33,7 +33,7 @@ WARNINGS = [
 CHILD = [
     path
     for path in SOURCES
-    if path.stem in ("child", "executable", "path", "stage", "pause") or path.stem.startswith("step_")
+    if path.stem in ("child", "executable", "path", "stage", "pause", "sweep") or path.stem.startswith("step_")
 ]
 
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SUB_PATH_MARK = "/./"
 OVERLAY_ANNOTATION = "dev.pyrun.rootfs"
+PARENT_CGROUP = "pyrun"
 
 PROC_MOUNT = OciMount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev"))
 DEV_MOUNT = OciMount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k"))
@@ -78,11 +79,12 @@ def lower_container(
     paths: PodPaths,
     node_memory_bytes: int,
     available_capabilities: int = ALL_CAPABILITIES_MASK,
+    parent: str = PARENT_CGROUP,
 ) -> OciSpec:
     """The OCI specification of one container.
 
-    *uid* is the pod's; *node_memory_bytes* is what oom_score_adj is measured against; *available_capabilities* what the launcher
-    can hand on at most.
+    *uid* is the pod's; its cgroup is below *parent*. *node_memory_bytes* is what oom_score_adj is measured against;
+    *available_capabilities* what the launcher can hand on at most.
     """
     names = capability_names(capability_mask(DEFAULT_CAPABILITIES) & available_capabilities)
     return OciSpec(
@@ -93,7 +95,7 @@ def lower_container(
         linux=OciLinux(
             namespaces=_lower_namespaces(pod),
             time_offsets=_lower_time_offsets(pod),
-            cgroups_path=f"/{cgroup_name(uid)}/{container.name}",
+            cgroups_path=f"/{cgroup_name(uid, parent)}/{container.name}",
             resources=_lower_resources(container),
             seccomp=DefaultProfile(names),
             masked_paths=MASKED_PATHS,
@@ -103,9 +105,9 @@ def lower_container(
     )
 
 
-def cgroup_name(uid: str) -> str:
+def cgroup_name(uid: str, parent: str = PARENT_CGROUP) -> str:
     """The pod's cgroup below the root of the hierarchy."""
-    return f"pyrun/pod{uid}"
+    return f"{parent}/pod{uid}"
 
 
 def _lower_process(pod: PodSpec, container: Container, names: tuple[str, ...], node_memory_bytes: int) -> OciProcess:

@@ -128,7 +128,7 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     own = _own_namespaces(spec, setting)
     mounts = [plan_mount(mount, f"/mounts/{i}") for i, mount in enumerate(spec.mounts)]
     steps: Plan = (
-        *_on_the_host(process),
+        *before_namespaces(process),
         *_source_trees(spec, mounts, setting, sandbox=False),
         *_root_tree(spec),
         *_enter_namespaces(spec, setting, own),
@@ -138,8 +138,8 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
         *_devices(spec, mounts),
         *_hide(spec),
         PivotRoot(ROOT),
-        *_become(process, setting),
-        *_run(spec, process, setting),
+        *become(process, setting),
+        *run_program(spec, process, setting),
     )
     return ContainerPlan(steps, tuple([kind for kind in own if kind in ("pid", "user")]))
 
@@ -161,7 +161,7 @@ def _own_namespaces(spec: OciSpec, setting: Setting) -> tuple[str, ...]:
 # ---- 1. in the host's mount namespace ----
 
 
-def _on_the_host(process: OciProcess) -> list[Step]:
+def before_namespaces(process: OciProcess) -> list[Step]:
     steps: list[Step] = []
     if process.oom_score_adj is not None:
         steps.append(SetOomScoreAdj(process.oom_score_adj))
@@ -311,7 +311,7 @@ def _place(spec: OciSpec, path: str) -> tuple[str, str]:
 # ---- 4. what the program is and may ----
 
 
-def _become(process: OciProcess, setting: Setting) -> list[Step]:
+def become(process: OciProcess, setting: Setting) -> list[Step]:
     steps: list[Step] = [ChangeDirectory(process.cwd, at=ROOT, create_mode=0o755)]
     user, capabilities = process.user, process.capabilities
     if capabilities is not None:
@@ -329,7 +329,7 @@ def _become(process: OciProcess, setting: Setting) -> list[Step]:
     return steps
 
 
-def _run(spec: OciSpec, process: OciProcess, setting: Setting) -> list[Step]:
+def run_program(spec: OciSpec, process: OciProcess, setting: Setting) -> list[Step]:
     search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), "/bin:/usr/bin")
     steps: list[Step] = [Duplicate(name, number) for number, name in enumerate(STDIO)]
     if process.user.umask is not None:

@@ -33,7 +33,7 @@ class PauseProcess:
         self.process = process
         self.ready = ready
         self._setup = setup
-        self._ready = False
+        self._ready = self._started = False
 
     @property
     def warnings(self) -> list[StepError]:
@@ -96,13 +96,16 @@ class PauseProcess:
         return self._ready
 
     def wait_ready(self) -> None:
-        """Wait until pause has said that it is ready.
+        """Wait until pause has said that it is ready; at once if it has.
 
         Raises :class:`StepError`; :class:`StateError` if it has ended instead. Both wait for its end: in its PID namespace then
         lives nobody whom the caller would have to reap.
         """
+        if self._started:
+            return
         ready = self.becomes_ready()
         self._setup.wait_started()
+        self._started = ready
         if not ready:
             raise StateError("pause", f"over ({self.process.wait_status().describe()})", "ready")
 

@@ -86,6 +86,11 @@ class Process:
         return self._pidfd.fileno()
 
     @property
+    def closed(self) -> bool:
+        """Whether its owner has let go of it."""
+        return self._pidfd.closed
+
+    @property
     def status(self) -> ExitStatus | None:
         """What :meth:`wait` or :meth:`poll` found; None as long as neither did."""
         return self._status

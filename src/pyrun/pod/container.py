@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 
+from pyrun.container.exec import CONTAINER, exec_process, plan_exec
+from pyrun.container.plan import STDIO
 from pyrun.errors import KernelError, StateError
+from pyrun.kernel.fd import Fd
+from pyrun.kernel.process import Process
+from pyrun.kernel.spawn import spawn
+from pyrun.kernel.step import JoinNamespaces, ParentDeathSignal, Unshare
 from pyrun.pod.status import ContainerStatus, exit_reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyrun.errors import StepError
     from pyrun.kernel.cgroup import Cgroup
-    from pyrun.kernel.process import ExitStatus, Process
-    from pyrun.kernel.spawn import Created
-    from pyrun.kernel.step import Step
+    from pyrun.kernel.process import ExitStatus
+    from pyrun.kernel.spawn import Created, HasFileno
+    from pyrun.kernel.step import Plan
+    from pyrun.pod.plan import ProcessPlan
 
 
 class PodContainer:
     """A container that has been created. ``state`` is OCI's word: created, running or stopped."""
 
-    def __init__(
-        self, name: str, cgroup: Cgroup, setup: Created, steps: Sequence[Step], own_pid_namespace: bool
-    ) -> None:
+    def __init__(self, name: str, cgroup: Cgroup, setup: Created, plan: ProcessPlan) -> None:
         self.name = name
         self.cgroup = cgroup
-        self.steps = steps
+        self.plan = plan
         self.status: ContainerStatus | None = None
         self._setup = setup
-        self._own_pid_namespace = own_pid_namespace
         self._started_s = 0.0
+        self._execs: list[tuple[Process, Process]] = []  # what exec() gave away, and our own hold of the same process
 
     @property
     def process(self) -> Process:
         """The container's first process; a selector can wait for it."""
         return self._setup.process
+
+    @property
+    def awaited(self) -> list[Process]:
+        """Those whose end matters to :meth:`poll`: the first process, and what :meth:`exec` has added.
+
+        The kernel lets the first process of a PID namespace end only when all others in it have been reaped, and those are ours.
+        """
+        return [self.process, *[watched for _, watched in self._execs]]
 
     @property
     def state(self) -> str:
@@ -70,8 +84,59 @@ class PodContainer:
         """Wait until the program runs."""
         self._setup.wait_started()
 
+    def exec(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        stdio: tuple[int, int, int] | None = None,
+    ) -> Process:
+        """Run another program in the container: in its namespaces and cgroup, with its capabilities, user and filter.
+
+        What is not said is as for the container's own program; *stdio* are descriptors for 0, 1 and 2, which stay the caller's:
+        without them it reads /dev/null and writes where this process writes. It ends with the container, if not before.
+
+        Raises :class:`StateError` unless the container runs, :class:`ExecError` if there is no such program.
+        """
+        if self.state != "running" or self.poll() is not None:
+            raise StateError(f"container {self.name}", self.state, "running")
+        oci = self.plan.oci
+        assert oci is not None
+        assert oci.process is not None
+        variables = None if env is None else [f"{name}={value}" for name, value in env.items()]
+        death_signal = next((step.signal for step in self.plan.steps if isinstance(step, ParentDeathSignal)), 0)
+        steps = plan_exec(oci, exec_process(oci.process, argv, variables, cwd), self._namespaces(), death_signal)
+        with Fd.open("/dev/null", os.O_RDWR) as null:
+            descriptors = zip(STDIO, stdio or (null.fileno(), 1, 2), strict=True)
+            process = self._spawn(steps, {CONTAINER: self.process, **dict(descriptors)})
+        self._execs.append((process, Process(process.pid, Fd(os.dup(process.fileno())))))
+        return process
+
+    def _reap_execs(self) -> None:
+        """Also those that their owner has let go of."""
+        ended = [_has_ended(process, watched) for process, watched in self._execs]
+        for (_, watched), over in zip(self._execs, ended, strict=True):
+            if over:
+                watched.close()
+        self._execs = [pair for pair, over in zip(self._execs, ended, strict=True) if not over]
+
+    def _spawn(self, steps: Plan, fds: dict[str, HasFileno | int]) -> Process:
+        try:
+            return spawn(steps, cgroup=self.cgroup, pid_namespace=self.process, fds=fds)
+        except KernelError as error:
+            if error.errno == errno.ESRCH:  # it has ended meanwhile
+                raise StateError(f"container {self.name}", "stopped", "running") from None
+            raise
+
+    def _namespaces(self) -> tuple[str, ...]:
+        """Those that are not the host's, but for the PID namespace, into which one is born."""
+        entered = [step for step in self.plan.steps if isinstance(step, JoinNamespaces | Unshare)]
+        return tuple(dict.fromkeys([kind for step in entered for kind in step.kinds]))
+
     def poll(self) -> ContainerStatus | None:
         """Reap the process if it has ended."""
+        self._reap_execs()
         exit = self.process.poll() if self.status is None else None
         if exit is not None:
             self.status = self._finish(exit)
@@ -79,13 +144,18 @@ class PodContainer:
 
     def abandon(self) -> None:
         """Kill and reap the process, wherever it is; ``status`` says how it ended then, too. Idempotent."""
+        self._reap_execs()
+        for process, watched in self._execs:
+            watched.kill()
+            (watched if process.closed else process).wait()
+        self._reap_execs()
         self._setup.abandon()
         if self.status is None and self.process.status is not None:
             self.status = self._finish(self.process.status)
 
     def _finish(self, exit: ExitStatus) -> ContainerStatus:
         finished_s = time.monotonic()
-        if not self._own_pid_namespace:
+        if "pid" not in self.plan.namespaces:
             # The end of a first process that is PID 1 of nothing does not end its children.
             self.cgroup.kill()
         oom_kills, peak_bytes = self._account()
@@ -101,3 +171,10 @@ class PodContainer:
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 raise
             return 0, None
+
+
+def _has_ended(process: Process, watched: Process) -> bool:
+    """Of *process*, or where its owner has let go of it, of our own hold of it; reaped then."""
+    if process.status is not None:
+        return True
+    return (watched if process.closed else process).poll() is not None

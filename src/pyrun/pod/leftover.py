@@ -1,11 +1,15 @@
-"""Taking away what is left of a pod whose launcher is gone, from the pod's uid alone."""
+"""Pods by what the machine has of them: which there are, and taking away what is left of one whose launcher is gone."""
 
 from __future__ import annotations
 
-from pyrun.container.lower import cgroup_name
+import os
+
+from pyrun.container.lower import PARENT_CGROUP, cgroup_name
 from pyrun.errors import NotFound, Unsupported
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.undo import Undo
+from pyrun.linux.cgroupfs import find_root
+from pyrun.pod.plan import PAUSE_CGROUP
 from pyrun.pod.volume import remove_tree
 
 
@@ -29,6 +33,30 @@ def kill_pod(uid: str) -> None:
             cgroup.kill()
     except (NotFound, Unsupported):
         pass
+
+
+def list_pods() -> tuple[str, ...]:
+    """The uids of the pods that have containers on this machine, created or running, whoever made them. As root or not.
+
+    The cgroup tree is the record: a pod is there as long as anything of it is.
+    """
+    root = find_root()
+    if root is None:
+        return ()
+    top = f"{root}/{PARENT_CGROUP}"
+    found = [name for name in _groups(top) if name.startswith("pod")]
+    for pool in [name for name in _groups(top) if name.startswith("pool-")]:
+        found += [name for name in _groups(f"{top}/{pool}") if _groups(f"{top}/{pool}/{name}") != [PAUSE_CGROUP]]
+    return tuple([name.removeprefix("pod") for name in found])
+
+
+def _groups(path: str) -> list[str]:
+    """The groups directly below; none for one that has just gone."""
+    try:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
 
 
 def _end_cgroup(name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrun.container.layout import PodPaths
-from pyrun.container.lower import cgroup_name, lower_container, shared_namespaces, volume_source
+from pyrun.container.lower import PARENT_CGROUP, cgroup_name, lower_container, shared_namespaces, volume_source
 from pyrun.container.plan import Setting, plan_container
 from pyrun.container.security import capability_mask
 from pyrun.errors import Unsupported
@@ -50,8 +50,10 @@ def pod_paths(directory: str) -> PodPaths:
     return PodPaths(sandbox=f"{directory}/sandbox", volumes=f"{directory}/volumes")
 
 
-def plan_pod(pod: PodSpec, uid: str, directory: str, machine: Machine, death_signal: int = 0) -> PodPlan:
-    """Plan the pod *uid* whose directory is *directory*, as for :meth:`Pod.create`.
+def plan_pod(
+    pod: PodSpec, uid: str, directory: str, machine: Machine, death_signal: int = 0, parent: str = PARENT_CGROUP
+) -> PodPlan:
+    """Plan the pod *uid* whose directory is *directory*, as for :meth:`Pod.create`. Its cgroup is below *parent*.
 
     Raises :class:`Unsupported` for a pod that *machine* cannot have. What a manifest can say wrong, its parser has refused.
     """
@@ -72,14 +74,14 @@ def plan_pod(pod: PodSpec, uid: str, directory: str, machine: Machine, death_sig
         namespaces=tuple([kind for kind in shared if kind == "pid"]),
         steps=(*plan_sandbox(pod, shared, files, death_signal, protect, machine.memory_bytes), *PAUSE_STEPS),
     )
-    containers = [_plan_container(pod, container, uid, paths, machine, setting) for container in pod.containers]
-    return PodPlan(cgroup_name(uid), paths, pause, tuple(containers))
+    containers = [_plan_container(pod, container, uid, paths, machine, setting, parent) for container in pod.containers]
+    return PodPlan(cgroup_name(uid, parent), paths, pause, tuple(containers))
 
 
 def _plan_container(
-    pod: PodSpec, container: Container, uid: str, paths: PodPaths, machine: Machine, setting: Setting
+    pod: PodSpec, container: Container, uid: str, paths: PodPaths, machine: Machine, setting: Setting, parent: str
 ) -> ProcessPlan:
-    oci = lower_container(pod, container, uid, paths, machine.memory_bytes, machine.capabilities)
+    oci = lower_container(pod, container, uid, paths, machine.memory_bytes, machine.capabilities, parent)
     plan = plan_container(oci, setting)
     return ProcessPlan(container.name, container.name, plan.clone_namespaces, plan.steps, oci)
 

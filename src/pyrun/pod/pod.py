@@ -11,6 +11,7 @@ import os
 import select
 import time
 
+from pyrun.container.lower import PARENT_CGROUP
 from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO, source_slot
 from pyrun.errors import AlreadyExists, KernelError, PyrunError, StateError
 from pyrun.kernel.cgroup import Cgroup
@@ -23,7 +24,7 @@ from pyrun.pod.container import PodContainer
 from pyrun.pod.limits import container_limits, pod_limits
 from pyrun.pod.machine import read_machine
 from pyrun.pod.plan import plan_pod
-from pyrun.pod.sandbox import Sandbox
+from pyrun.pod.sandbox import ACCOUNTED, Sandbox
 from pyrun.pod.volume import check_images, open_volumes, remove_tree
 
 TYPE_CHECKING = False
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signals  # the built-in part: the module signal makes enums, which costs some milliseconds
 
-ACCOUNTED = ("cpu", "memory", "pids", "io")  # what is told about a container, limited or not
-
 
 class Pod:
     """A pod of this process: :meth:`create`, :meth:`start`, :meth:`wait`, :meth:`stop`, :meth:`remove`.
@@ -51,13 +50,11 @@ class Pod:
     ``warnings`` is what could not be done and is no failure, a sentence each.
     """
 
-    def __init__(
-        self, spec: PodSpec, uid: str, plan: PodPlan, cgroup: Cgroup, sandbox: Sandbox, undo: Undo, made: Undo
-    ) -> None:
+    def __init__(self, spec: PodSpec, plan: PodPlan, sandbox: Sandbox, undo: Undo, made: Undo) -> None:
         self.spec = spec
-        self.uid = uid
+        self.uid = sandbox.uid
         self.plan = plan
-        self.cgroup = cgroup
+        self.cgroup = sandbox.cgroup
         self.sandbox = sandbox
         self.containers: dict[str, PodContainer] = {}
         self._undo = undo
@@ -71,25 +68,27 @@ class Pod:
         directory: str,
         stdio: Callable[[str], Stdio] | None = None,
         kill_with_launcher: bool = False,
+        sandbox: Sandbox | None = None,
     ) -> Pod:
         """Build the pod up to the point where every container waits at its gate.
 
         *directory* is an absolute path that does not exist yet; the pod's emptyDirs on disk are made in it, and it goes when
         the pod is removed. *stdio* gives a container's standard descriptors, which stay the caller's; without it
         containers read /dev/null and write where this process writes. With *kill_with_launcher* the kernel kills the pod when the
-        calling *thread* ends (prctl(2), PR_SET_PDEATHSIG).
+        calling *thread* ends (prctl(2), PR_SET_PDEATHSIG). *sandbox* is one of a :class:`SandboxPool`, which the pod takes over,
+        its uid with it, and removes in any case.
 
         Raises :class:`SpecError`, :class:`Unsupported`, :class:`AlreadyExists`, :class:`StepError`, :class:`ExecError`;
         each error says in its notes which container it is about; then nothing of the pod is left.
         """
-        uid = spec.metadata.uid or new_uid()
-        # Pure work first: a manifest that cannot be planned touches nothing.
-        plan = plan_pod(spec, uid, directory, read_machine(), signals.SIGKILL if kill_with_launcher else 0)
-        what = f"pod {spec.metadata.name}"
         # null and its copies are closed before anything is undone: a launcher that has run out of descriptors then has three.
+        what = f"pod {spec.metadata.name}"
         with Undo(what) as made, Undo(what) as undo, Fd.open("/dev/null", os.O_RDWR) as null, null.dup(), null.dup():
+            if sandbox is not None:
+                undo.push("remove the sandbox", sandbox.remove)
             inherited = (null.fileno(), 1, 2)
-            return _Builder(spec, uid, plan, undo, made, stdio or (lambda _container: inherited)).build(directory)
+            builder = _Builder(spec, undo, made, stdio or (lambda _container: inherited))
+            return builder.build(directory, signals.SIGKILL if kill_with_launcher else 0, sandbox)
 
     def start(self) -> None:
         """Start every container. If one cannot be executed, all are ended and the pod is removed."""
@@ -124,7 +123,7 @@ class Pod:
             left_s = None if deadline is None else deadline - time.monotonic()
             if left_s is not None and left_s <= 0:
                 return None
-            _wait_any([container.process for container in running], left_s)
+            _wait_any([process for container in running for process in container.awaited], left_s)
             if not any([container.poll() for container in running]):
                 # One has ended, and somebody who traces it has not waited for it yet; or the time is over.
                 select.select([], [], [], TRACER_LOOK_S)
@@ -167,35 +166,48 @@ class Pod:
 class _Builder:
     """Builds one pod; every method leaves on the undo stack what takes it back."""
 
-    def __init__(
-        self, spec: PodSpec, uid: str, plan: PodPlan, undo: Undo, made: Undo, stdio: Callable[[str], Stdio]
-    ) -> None:
+    def __init__(self, spec: PodSpec, undo: Undo, made: Undo, stdio: Callable[[str], Stdio]) -> None:
         self.spec = spec
-        self.uid = uid
-        self.plan = plan
         self.undo = undo
         self.made = made
         self.stdio = stdio
 
-    def build(self, directory: str) -> Pod:
+    def build(self, directory: str, death_signal: int, sandbox: Sandbox | None) -> Pod:
+        # Pure work first: a manifest that cannot be planned touches nothing.
+        uid, parent = (
+            (self.spec.metadata.uid or new_uid(), PARENT_CGROUP) if sandbox is None else (sandbox.uid, sandbox.parent)
+        )
+        plan = plan_pod(self.spec, uid, directory, read_machine(), death_signal, parent)
+        if sandbox is not None:
+            sandbox.check_fits(plan.pause)
+            self._limit(sandbox.cgroup)
         check_images(self.spec)
         _make_directory(directory)
         self.undo.push(f"remove directory {directory}", remove_tree, directory)
-        volumes = open_volumes(self.spec, self.plan.paths, self.undo, self.made)
+        volumes = open_volumes(self.spec, plan.paths, self.undo, self.made)
         try:
-            return self._build_in_cgroup(volumes)
+            return self._build_in_sandbox(sandbox or self._make_sandbox(uid, plan), plan, volumes)
         finally:
             for fd in volumes.values():
                 fd.close()
 
-    def _build_in_cgroup(self, volumes: dict[str, Fd]) -> Pod:
-        cgroup = Cgroup.create(self.plan.cgroup, optional_controllers=ACCOUNTED)
-        self.undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
+    def _make_sandbox(self, uid: str, plan: PodPlan) -> Sandbox:
+        what = f"pod {self.spec.metadata.name}"
+        cgroup = Cgroup.create(plan.cgroup, optional_controllers=ACCOUNTED)
+        with Undo(what) as undo:
+            undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
+            self._limit(cgroup)
+        with About("pause"):
+            sandbox = Sandbox.create(uid, plan.pause, cgroup)
+        self.undo.push("remove the sandbox", sandbox.remove)
+        return sandbox
+
+    def _limit(self, cgroup: Cgroup) -> None:
         with About(f"pod {self.spec.metadata.name}"):
             cgroup.apply_limits(pod_limits(self.spec, cgroup.read_available_controllers()))
-        with About("pause"):
-            sandbox = Sandbox(self.plan.pause, cgroup, self.undo)
-        pod = Pod(self.spec, self.uid, self.plan, cgroup, sandbox, self.undo, self.made)
+
+    def _build_in_sandbox(self, sandbox: Sandbox, plan: PodPlan, volumes: dict[str, Fd]) -> Pod:
+        pod = Pod(self.spec, plan, sandbox, self.undo, self.made)
         self._create_containers(pod, volumes)
         # From here on pause and all containers are on their way at the same time.
         self._wait_for_pause(pod)
@@ -204,12 +216,12 @@ class _Builder:
             with About(f"container {name}"):
                 created.wait_created()
         # First at the end: all at once, then one by one is quick.
-        self.undo.push(f"kill cgroup {cgroup.path}", cgroup.kill)
+        self.undo.push(f"kill cgroup {pod.cgroup.path}", pod.cgroup.kill)
         return pod
 
     def _create_containers(self, pod: Pod, volumes: dict[str, Fd]) -> None:
         try:
-            for container, plan in zip(self.spec.containers, self.plan.containers, strict=True):
+            for container, plan in zip(self.spec.containers, pod.plan.containers, strict=True):
                 with About(f"container {container.name}"):
                     pod.containers[container.name] = self._create(container, plan, pod, volumes)
         except KernelError as error:
@@ -241,7 +253,7 @@ class _Builder:
             plan.steps,
             namespaces=plan.namespaces,
             cgroup=cgroup,
-            pid_namespace=pause if "pid" in self.plan.pause.namespaces else None,
+            pid_namespace=pause if "pid" in pod.plan.pause.namespaces else None,
             fds={
                 PAUSE: pause,
                 PAUSE_READY: pause.ready,
@@ -249,7 +261,7 @@ class _Builder:
                 **{source_slot(path): fd for path, fd in volumes.items()},
             },
         )
-        made = PodContainer(container.name, cgroup, created, plan.steps, "pid" in plan.namespaces)
+        made = PodContainer(container.name, cgroup, created, plan)
         self.undo.push(f"end container {container.name}", made.abandon)
         return made
 

@@ -1,33 +1,89 @@
-"""The sandbox of a pod: pause, in a leaf of the pod's cgroup, with the namespaces that the containers share."""
+"""The sandbox of a pod: its cgroup, and pause in a leaf of it, with the namespaces that the containers share."""
 
 from __future__ import annotations
 
 import os
+from itertools import zip_longest
 
+from pyrun.errors import StateError
+from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.pause import PAUSE_STEPS, PauseProcess
+from pyrun.kernel.step import ParentDeathSignal, Step
+from pyrun.kernel.undo import Undo
 from pyrun.pod.limits import pause_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyrun.kernel.cgroup import Cgroup
-    from pyrun.kernel.undo import Undo
     from pyrun.pod.plan import ProcessPlan
+
+ACCOUNTED = ("cpu", "memory", "pids", "io")  # what is told about a pod and its containers, limited or not
 
 
 class Sandbox:
     """pause, on its way: it is ready once :meth:`PauseProcess.wait_ready` has returned.
 
-    ``plan`` is what it is set up with; ``undo`` has what ends it.
+    ``uid`` is the pod's, ``cgroup`` its group, below ``parent``; ``plan`` is what pause is set up with.
     """
 
-    def __init__(self, plan: ProcessPlan, cgroup: Cgroup, undo: Undo) -> None:
+    def __init__(self, uid: str, plan: ProcessPlan, cgroup: Cgroup, pause: PauseProcess, undo: Undo) -> None:
+        self.uid = uid
         self.plan = plan
-        # A cgroup that has controllers for its children may hold no process itself, so pause has a leaf of its own.
-        leaf = cgroup.child(plan.cgroup)
-        undo.push(f"close cgroup {leaf.path}", leaf.close)
-        leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
-        with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
-            steps = plan.steps[: -len(PAUSE_STEPS)]
-            self.pause = PauseProcess.create(steps, namespaces=plan.namespaces, cgroup=leaf, fds={"null": null})
-        undo.push("end pause", self.pause.end)
+        self.cgroup = cgroup
+        self.pause = pause
+        self._undo = undo
+
+    @classmethod
+    def create(
+        cls, uid: str, plan: ProcessPlan, cgroup: Cgroup, removed: Callable[[], object] | None = None
+    ) -> Sandbox:
+        """Let pause come up in *cgroup*, which is the sandbox's from now on: if this fails, it is gone.
+
+        *removed* is called when the sandbox has been removed.
+        """
+        with Undo(f"sandbox of pod {uid}") as undo:
+            if removed is not None:
+                undo.push("tell who made it", removed)
+            undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
+            return cls(uid, plan, cgroup, _start_pause(plan, cgroup, undo), undo)
+
+    @property
+    def parent(self) -> str:
+        """The group that the pod's is in."""
+        return self.cgroup.name.rpartition("/")[0]
+
+    def check_fits(self, plan: ProcessPlan) -> None:
+        """Raises :class:`StateError` if a pod whose pause is planned as *plan* needs another sandbox."""
+        for has, needs in zip_longest(_made_by(self.plan), _made_by(plan), fillvalue="no more"):
+            if has != needs:
+                raise StateError(
+                    "the sandbox", f"made for another pod ({_tell(has)})", f"made for this one ({_tell(needs)})"
+                )
+
+    def remove(self) -> None:
+        """End pause and whoever else lives in the cgroup, and remove it. Idempotent."""
+        self._undo.run()
+
+
+def _made_by(plan: ProcessPlan) -> list[object]:
+    """What makes a difference to the containers; with whom pause dies does not."""
+    return [plan.namespaces, *[step for step in plan.steps if not isinstance(step, ParentDeathSignal)]]
+
+
+def _tell(part: object) -> str:
+    return part.describe() if isinstance(part, Step) else str(part)
+
+
+def _start_pause(plan: ProcessPlan, cgroup: Cgroup, undo: Undo) -> PauseProcess:
+    # A cgroup that has controllers for its children may hold no process itself, so pause has a leaf of its own.
+    leaf = cgroup.child(plan.cgroup)
+    undo.push(f"close cgroup {leaf.path}", leaf.close)
+    leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
+    with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
+        steps = plan.steps[: -len(PAUSE_STEPS)]
+        pause = PauseProcess.create(steps, namespaces=plan.namespaces, cgroup=leaf, fds={"null": null})
+    undo.push("end pause", pause.end)
+    return pause

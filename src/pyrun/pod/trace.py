@@ -50,7 +50,7 @@ def trace_pod(pod: Pod, launcher_pid: int, phases: Sequence[Phase]) -> dict[str,
     tracks = [Track("pause", pause.process.pid, pod.plan.pause.steps, tuple(pause.stamps), offset_ns)]
     for name, container in pod.containers.items():
         ended_ns = int(container.status.finished_s * 1e9) if container.status is not None else 0
-        steps, stamps = tuple(container.steps), tuple(container.stamps)
+        steps, stamps = container.plan.steps, tuple(container.stamps)
         tracks.append(Track(name, container.process.pid, steps, stamps, offset_ns, ended_ns))
     return trace_events(launcher_pid, phases, tracks)
 

@@ -1,0 +1,44 @@
+"""Another program in a container that runs: the steps that put it beside the first one. Pure."""
+
+from __future__ import annotations
+
+from pyrun.container.plan import ROOT, Setting, become, before_namespaces, run_program
+from pyrun.kernel.step import JoinNamespaces, OpenDirectory
+from pyrun.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyrun.kernel.step import Plan
+    from pyrun.spec.oci import OciProcess, OciSpec
+
+CONTAINER = "container"
+
+
+def exec_process(
+    process: OciProcess, argv: Sequence[str], env: Sequence[str] | None = None, cwd: str | None = None
+) -> OciProcess:
+    """*process* of a container, running *argv* instead: what is not said is as for the first program."""
+    return replace(
+        process,
+        args=tuple(argv),
+        env=process.env if env is None else tuple(env),
+        cwd=process.cwd if cwd is None else cwd,
+    )
+
+
+def plan_exec(spec: OciSpec, process: OciProcess, kinds: Sequence[str], death_signal: int = 0) -> Plan:
+    """The steps that run *process* in the container of *spec*, whose first process is behind the slot ``container``.
+
+    *kinds* are the namespaces to join; the PID namespace and the cgroup are for spawn. The program has what the container's has:
+    capabilities, user, filter, no new privileges.
+    """
+    setting = Setting(death_signal=death_signal, gated=False)
+    return (
+        *before_namespaces(process),
+        JoinNamespaces(CONTAINER, tuple(kinds)),
+        OpenDirectory("/", ROOT),
+        *become(process, setting),
+        *run_program(spec, process, setting),
+    )
