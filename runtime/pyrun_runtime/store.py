@@ -8,7 +8,9 @@
                               data/   the pod's own: emptyDirs on disk
 
 A pod whose locks are free has no launcher any more: it was killed, or the machine was restarted. :meth:`Store.collect` takes away
-what is left of such pods. The kernel has killed their processes already (PR_SET_PDEATHSIG).
+what is left of such pods. The kernel has killed pause and the first process of each container (PR_SET_PDEATHSIG), and with the
+first process of a PID namespace all of that namespace. What runs on, and is killed then, is a first process that has cleared its
+death signal, and in a hostPID pod the children of any.
 """
 
 from __future__ import annotations
@@ -32,8 +34,14 @@ class Store:
 
     def claim(self, uid: str) -> Claim:
         """Make and lock the directories of pod *uid*. Raises :class:`AlreadyExists` while another launcher has it."""
+        self._make_tops()
         with _locked(self._tops[0], fcntl.LOCK_SH):
             return self._claim(uid)
+
+    def _make_tops(self) -> None:
+        """Before anything else is made, so that a place where they cannot be leaves nothing of a pod in the other tree."""
+        for top in reversed(self._tops):
+            _make_directories(top)
 
     def _claim(self, uid: str) -> Claim:
         with Undo(f"pod {uid}") as undo:
@@ -47,6 +55,7 @@ class Store:
         pod that is just coming or going is not taken for one. Where somebody else has it, nothing is found this time.
         """
         claims = []
+        self._make_tops()
         try:
             with _locked(self._tops[0], fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for uid in {uid: None for top in self._tops for uid in _list_uids(top)}:
@@ -120,7 +129,7 @@ class _locked:
     """Holds a lock on a directory, which is made if it is not there. Raises BlockingIOError with LOCK_NB."""
 
     def __init__(self, directory: str, how: int) -> None:
-        os.makedirs(directory, 0o700, exist_ok=True)
+        _make_directories(directory)
         self._fd = Fd.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(self._fd.fileno(), how)
@@ -145,8 +154,27 @@ def _list_uids(top: str) -> list[str]:
     return [uid for uid in uids if os.path.isdir(f"{top}/{uid}")]
 
 
+def _make_directories(path: str) -> None:
+    """*path* and what is missing above it, each for root alone: os.makedirs gives its mode to the last one only, and under a
+    umask of 0 everybody could write into the others."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for directory in reversed(missing):
+        _make_directory(directory)
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass  # somebody else was quicker
+
+
 def _lock_directory(path: str, undo: Undo) -> Entry:
     while True:
+        _make_directory(path)
         fd = _open_lock(path)
         if fd is None:
             continue
@@ -182,14 +210,24 @@ def _remove_directory(path: str) -> None:
 
 
 def _open_lock(path: str) -> Fd | None:
-    """None where the directory was removed under us, before or after we looked for it."""
+    """None where the directory was removed under us. Where there is no directory and none can be (a link to nothing), there
+    is nothing to wait for, and where no file can be made in it, it goes again."""
     try:
-        os.makedirs(path, 0o700, exist_ok=True)
         return Fd(os.open(f"{path}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    except (FileNotFoundError, FileExistsError):
+    except FileNotFoundError:
         if os.path.lexists(path) and not os.path.isdir(path):
             raise
         return None
+    except OSError:
+        _remove_if_empty(path)
+        raise
+
+
+def _remove_if_empty(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass  # not a directory, or not ours alone: the error that led here is the one to tell
 
 
 def _is_at(fd: Fd, path: str) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
+from fixtures.machine import cgroup2_root
 from pyrun import AlreadyExists, CleanupErrors
 from pyrun_runtime import store as store_module
 from pyrun_runtime.store import Store
@@ -86,6 +88,61 @@ def test_failed_claim_leaves_nothing_of_its_own(store: Store, tmp_path: Path) ->
             other.claim(UID)
         assert paths(tmp_path) == before
         assert not list((tmp_path / "elsewhere").rglob("lock"))
+
+
+def bad_roots(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    names = {name: str(tmp_path / name) for name in ("dangling", "file", "loop")}
+    return names | {"proc": "/proc", "below proc": "/proc/x", "null": "/dev/null/x"}
+
+
+@pytest.mark.parametrize("which", ["run", "state"])
+@pytest.mark.parametrize("name", ["dangling", "file", "loop", "proc", "below proc", "null"])
+def test_place_that_cannot_be_is_named_and_nothing_is_made(tmp_path: Path, name: str, which: str) -> None:
+    bad, good = bad_roots(tmp_path)[name], str(tmp_path / "good")
+    store = Store(bad, good) if which == "run" else Store(good, bad)
+    for call in (store.collect, lambda: store.claim(UID)):
+        with pytest.raises(OSError, match=r"director|link") as caught:
+            call()
+        assert str(caught.value.filename).startswith(bad)
+    assert not list(tmp_path.rglob(UID))
+
+
+def test_pod_that_is_a_link_to_nothing_is_no_reason_to_wait(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "state/pods").mkdir(parents=True)
+    (tmp_path / f"state/pods/{UID}").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        store.claim(UID)
+    assert not (tmp_path / f"run/pods/{UID}").exists()
+
+
+@pytest.mark.root
+def test_file_system_that_takes_no_lock_keeps_no_directory(tmp_path: Path) -> None:
+    """cgroupfs has directories of one's own, and no such files in them."""
+    root = cgroup2_root()
+    assert root is not None
+    place = root / f"pyrun-test-{os.getpid()}"
+    try:
+        with pytest.raises(PermissionError):
+            Store(str(tmp_path / "run"), str(place)).claim(UID)
+        assert not (place / "pods" / UID).exists()
+        assert not (tmp_path / f"run/pods/{UID}").exists()
+    finally:
+        (place / "pods").rmdir()
+        place.rmdir()
+
+
+def test_every_directory_is_for_root_alone_whatever_the_umask(tmp_path: Path) -> None:
+    previous = os.umask(0)
+    try:
+        store = Store(str(tmp_path / "a/run"), str(tmp_path / "b/state"))
+        with store.claim(UID):
+            made = [path for top in ("a", "b") for path in (tmp_path / top, *(tmp_path / top).rglob("*"))]
+            assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o700}
+    finally:
+        os.umask(previous)
 
 
 def test_abandoned_pod_is_collected(store: Store, tmp_path: Path, leftovers: list[tuple[str, str]]) -> None:
