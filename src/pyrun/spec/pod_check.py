@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pyrun.errors import SpecError
-from pyrun.spec.expand import expand_argv
+from pyrun.spec.expand import expanded_bytes
 from pyrun.spec.parse import did_you_mean, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.spec.pod import Container, PodSpec
+
+# Arguments and environment of all containers, variables put in: of a document of 3 MiB, more is no pod but an attempt on
+# the memory of whoever plans it.
+MAX_POD_STRINGS_BYTES = 16 * 1024 * 1024
 
 
 def check_pod(pod: PodSpec, warnings: list[str]) -> None:
@@ -21,7 +25,7 @@ def check_pod(pod: PodSpec, warnings: list[str]) -> None:
     for index, container in enumerate(pod.containers):
         _check_mounts(f"/spec/containers/{index}/volumeMounts", container, volumes)
         _check_ports(f"/spec/containers/{index}/ports", container, pod.host_network)
-        expand_argv(container, f"/spec/containers/{index}")  # for its errors
+    _check_strings(pod)
     _warn_of_shared_ports(pod, warnings)
 
 
@@ -43,6 +47,15 @@ def _check_mounts(pointer: str, container: Container, volumes: list[str]) -> Non
             first = f"{pointer}/{seen[mount.mount_path]}"
             raise SpecError(f"{pointer}/{index}/mountPath", f"{mount.mount_path!r} is mounted already, by {first}")
         seen[mount.mount_path] = index
+
+
+def _check_strings(pod: PodSpec) -> None:
+    total_bytes = 0
+    for index, container in enumerate(pod.containers):
+        total_bytes += expanded_bytes(container, f"/spec/containers/{index}")
+        if total_bytes > MAX_POD_STRINGS_BYTES:
+            what = "bytes of arguments and environment in one pod, variables put in"
+            raise SpecError(f"/spec/containers/{index}", f"more than {MAX_POD_STRINGS_BYTES} {what}")
 
 
 def _check_ports(pointer: str, container: Container, host_network: bool) -> None:
