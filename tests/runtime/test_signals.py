@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fixtures.command import Store
+from fixtures.command import PYRUN, Done, Store
 from fixtures.machine import cgroup2_root, patience
 from fixtures.pods import FOREVER, mount, shell
 from pyrun_runtime.cli.signals import STOPPING, StopSignals
@@ -81,6 +82,30 @@ def test_second_hangup_does_not(store: Store) -> None:
 
 
 @pytest.mark.root
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_to_a_pod_that_is_being_stopped_kills_at_once(store: Store, number: signal.Signals) -> None:
+    spec = store.manifest(shell(STUBBORN), terminationGracePeriodSeconds=60)
+    with store.running("--timeout", "0.3", spec) as command:
+        command.wait_for("not yet")
+        begin = time.monotonic()
+        command.signal(number)
+        done = command.finish()
+        assert time.monotonic() - begin < patience(5)
+    assert done.status == 124
+    assert f"pyrun: {number.name}: killing main\n" in done.err
+
+
+@pytest.mark.root
+def test_hangup_to_a_pod_that_is_being_stopped_does_not(store: Store) -> None:
+    spec = store.manifest(shell(STUBBORN), terminationGracePeriodSeconds=1)
+    with store.running("--timeout", "0.3", spec) as command:
+        command.wait_for("not yet")
+        command.signal(signal.SIGHUP)
+        done = command.finish()
+    assert "1 s of grace are over" in done.err
+
+
+@pytest.mark.root
 def test_quit_kills_at_once(store: Store) -> None:
     with store.running(store.manifest(shell(STUBBORN))) as command:
         command.wait_for("ready")
@@ -113,6 +138,20 @@ def test_ignored_signal_stays_ignored(store: Store) -> None:
             assert command.finish().status == 0
     finally:
         signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.root
+def test_results_are_not_lost_where_the_caller_ignores_the_end_of_children(store: Store) -> None:
+    spec = store.manifest(shell("exit 7", "a"), shell("true", "b"))
+    done = subprocess.run(
+        ["env", "--ignore-signal=CHLD", *PYRUN, "run", spec],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=store.environment,
+    )
+    assert {name: row[0] for name, row in Done(1, "", done.stderr).table().items()} == {"a": "7", "b": "0"}
+    assert done.returncode == 1
 
 
 @pytest.mark.root
@@ -235,3 +274,13 @@ def test_handlers_are_put_back() -> None:
         assert [signal.getsignal(number) for number in STOPPING] != before
     assert [signal.getsignal(number) for number in STOPPING] == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_ignored_end_of_children_is_put_back() -> None:
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with StopSignals():
+            assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGCHLD, previous)

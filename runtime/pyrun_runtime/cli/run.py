@@ -35,8 +35,8 @@ Runs the pod in SPEC (JSON or YAML; - is standard input) until all its container
 Output comes line by line with the container's name before it, standard output and standard error each to its own. The name has a
 colour on a terminal; NO_COLOR=1 turns that off.
 
-Ctrl-C, SIGTERM and SIGHUP stop the pod: SIGTERM to each container, after terminationGracePeriodSeconds SIGKILL. Ctrl-C or SIGTERM
-again, or SIGQUIT, kill it at once. The same happens when nobody reads the output any more.
+Ctrl-C, SIGTERM and SIGHUP stop the pod: SIGTERM to each container, after terminationGracePeriodSeconds SIGKILL. So do the end of
+the time, and output that nobody reads any more. Ctrl-C or SIGTERM while it is being stopped, or SIGQUIT, kill it at once.
 
 Exit status: 0 if every container exited 0. With a single container its exit status, 128+N if signal N ended it. Otherwise 1.
 124 if the time was over; 2 if SPEC is wrong; 1 if the pod could not be started.

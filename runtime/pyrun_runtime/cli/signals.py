@@ -22,6 +22,9 @@ class StopSignals:
     While a pod is being created nobody reads them, and a second signal calls ``give_up``. An exception raised here
     instead could fall between the making of a thing and the note of how to undo it. A signal that was ignored when the
     command started (nohup, a shell's ``&``) stays so.
+
+    SIGCHLD is not ignored, whatever the caller wants: the kernel would reap the containers, and nobody know how they ended
+    (wait(2)).
     """
 
     def __init__(self) -> None:
@@ -51,6 +54,7 @@ class StopSignals:
         for number in STOPPING:
             if signals.getsignal(number) != signals.SIG_IGN:
                 self._old[number] = signals.signal(number, self._note)
+        self._old[signals.SIGCHLD] = signals.signal(signals.SIGCHLD, signals.SIG_DFL)
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -27,8 +27,8 @@ class Supervisor:
     """Runs until every container has ended.
 
     The first signal, the end of *timeout_s* or a broken output stops the pod gracefully: SIGTERM to each container, and when the
-    grace period is over SIGKILL to all of them. A second signal kills at once, and so does SIGQUIT; a second SIGHUP does not,
-    because a terminal that closes and a service manager may each send one.
+    grace period is over SIGKILL to all of them. A signal to a pod that is being stopped, whatever for, kills at once, and so does
+    SIGQUIT; SIGHUP does not, because a terminal that closes and a service manager may each send one.
 
     ``timed_out`` are the containers that still ran when the time was over.
     """
@@ -107,7 +107,7 @@ class Supervisor:
     # ---- stopping ----
 
     def _take_signal(self, number: int) -> None:
-        again = self._signalled and number != signals.SIGHUP
+        again = self._stopping and number != signals.SIGHUP
         self._signalled = True
         if not self._running():
             return
