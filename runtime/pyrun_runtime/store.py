@@ -94,8 +94,13 @@ class Claim:
     def describe(self, facts: dict[str, str | int]) -> None:
         """Write pod.json."""
         members = ",\n".join([f'  "{name}": {_to_json(value)}' for name, value in facts.items()])
-        with open(f"{self._run.path}/pod.json", "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{{\n{members}\n}}\n")
+        path = f"{self._run.path}/pod.json"
+        try:
+            with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{{\n{members}\n}}\n")
+        except OSError as error:
+            error.filename = path  # a write that fails (a full disk) does not say of what
+            raise
 
     def release(self) -> None:
         """Remove the directories. Raises :class:`CleanupErrors` when something is still in ``data``."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from fixtures.command import PYRUN, pyrun
 from fixtures.machine import ROOT
-from pyrun import ExecError, NotFound, SpecError, Unsupported
+from fixtures.pods import document, shell
+from pyrun import ExecError, KernelError, NotFound, SpecError, Unsupported
 from pyrun_runtime.cli import main as main_module
 from pyrun_runtime.cli.main import VERBS, explain, guarded, main, usage
-from pyrun_runtime.cli.message import CommandError, UsageError, one_line
+from pyrun_runtime.cli.message import CommandError, UsageError, naming, one_line
 from pyrun_runtime.cli.options import parse_options
 
 TABLE = {"trace": "FILE", "oci": ""}
@@ -170,13 +174,75 @@ def test_a_reader_that_leaves_is_no_error(environment: dict[str, str]) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("environment", [BUFFERED, {**BUFFERED, "PYTHONUNBUFFERED": "1"}])
-def test_full_disk_is_an_error(environment: dict[str, str]) -> None:
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "日本.json"
+    path.write_text(json.dumps(document(shell("echo 'ö – 日本'"))))
+    return path
+
+
+def words(name: str, spec: Path) -> list[str]:
+    return [*PYRUN, name, *([str(spec)] if name in ("plan", "validate") else [])]
+
+
+WITH_OUTPUT = ["--help", "--version", "plan", "validate", "check"]
+
+
+@pytest.mark.parametrize("environment", [BUFFERED, {**BUFFERED, "PYTHONUNBUFFERED": "1"}], ids=["buffered", "not"])
+@pytest.mark.parametrize("name", WITH_OUTPUT)
+def test_full_disk_is_an_error(name: str, environment: dict[str, str], spec: Path) -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([*PYRUN, "--help"], stdout=full, stderr=subprocess.PIPE, check=False, env=environment)
-    assert (done.returncode, done.stderr) == (1, b"pyrun: No space left on device\n")
+        done = subprocess.run(words(name, spec), stdout=full, stderr=subprocess.PIPE, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (1, b"pyrun: standard output: No space left on device\n")
 
 
-def test_closed_descriptors_are_no_error() -> None:
-    done = subprocess.run(["/bin/sh", "-c", '"$@" <&- >&- 2>&-', "sh", *PYRUN, "--help"], check=False)
-    assert done.returncode == 0
+@pytest.mark.parametrize("name", WITH_OUTPUT)
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_are_no_error(name: str, closed: str, spec: Path) -> None:
+    command = ["/bin/sh", "-c", f'"$@" {closed}', "sh", *words(name, spec)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", b"\\xf6 \\u2013"), ("latin-1", b"\xf6 \\u2013")])
+def test_letters_that_the_output_has_no_code_for_are_shown_as_escapes(encoding: str, shown: bytes, spec: Path) -> None:
+    environment = {**BUFFERED, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(words("validate", spec), capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stdout[-19:], done.stderr) == (0, b"\\u65e5\\u672c.json: ok\n"[-19:], b"")
+    done = subprocess.run(words("plan", spec), capture_output=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert shown in done.stdout
+
+
+# ---- errors that do not say of themselves where ----------------------------------------------------------------------
+
+
+def test_an_error_without_a_place_gets_one() -> None:
+    with pytest.raises(OSError, match="Too many") as caught, naming("a pipe"):
+        raise OSError(errno.EMFILE, "Too many open files")
+    assert explain(caught.value) == ("a pipe: Too many open files", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/x"), "/x: No such file or directory"),
+        (KernelError(2, "open(2)"), "open(2): No such file or directory (ENOENT)"),
+        (BrokenPipeError(32, "Broken pipe"), "Broken pipe"),
+    ],
+)
+def test_an_error_that_has_one_keeps_it(error: OSError, text: str) -> None:
+    with pytest.raises(type(error)), naming("elsewhere"):
+        raise error
+    assert explain(error) == (text, 1)
+
+
+@pytest.mark.root
+def test_relative_directory_in_one_that_is_gone(tmp_path: Path, spec: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd "$1"; rmdir "$1"; shift; exec "$@"'
+    command = ["/bin/sh", "-c", script, "sh", gone, *PYRUN, "run", "--state", "rel", spec]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == "pyrun: the working directory, in which rel would be: No such file or directory\n"
+    assert done.returncode == 1

@@ -346,6 +346,34 @@ def test_state_directory_that_cannot_be(store: Store) -> None:
     assert not store.entries()
 
 
+def limited(store: Store, *limits: str) -> Done:
+    """A pod under limits of prlimit(1)."""
+    spec = store.manifest(shell("true", "a"), shell("true", "b"))
+    command = ["prlimit", *limits, *PYRUN[:1], *PYRUN[3:], "run", spec]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=store.environment)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.root
+def test_too_few_descriptors_are_told_with_the_place(store: Store) -> None:
+    for count in range(10, 34, 2):
+        done = limited(store, f"--nofile={count}")
+        message = done.err.splitlines()[-1]
+        assert done.status == 1, count
+        assert "Too many open files" in message
+        assert not message.startswith("pyrun: Too many")
+    assert store.run(store.manifest(shell("true"))).status == 0  # and has taken what is left of those
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("size", "place"), [(0, "/pod.json: "), (1000, "pod test: ")])
+def test_files_that_may_not_be_large_enough_are_named(store: Store, size: int, place: str) -> None:
+    done = limited(store, f"--fsize={size}")
+    assert done.status == 1
+    assert done.error.endswith(f"{place}File too large")
+    assert not store.entries()
+
+
 @pytest.mark.root
 def test_not_root(store: Store) -> None:
     store.top.chmod(0o755)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pyrun import can_run_pods, read_features
-from pyrun_runtime.cli.message import FAILED, UsageError, one_line
+from pyrun_runtime.cli.message import FAILED, UsageError, one_line, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def run(options: Options, arguments: list[str]) -> int:
         raise UsageError(f"check takes no argument, found {arguments[0]!r}")
     features = read_features()
     if "json" in options:
-        print(to_json(features))
+        show(to_json(features))
     else:
-        print("\n".join([one_line(line) for line in report(features)]))
+        show("\n".join([one_line(line) for line in report(features)]))
     return 0 if can_run_pods(features) else FAILED
 
 

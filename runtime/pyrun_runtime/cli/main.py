@@ -17,7 +17,9 @@ from pyrun_runtime.cli.message import (
     CommandError,
     UsageError,
     did_you_mean,
+    flush,
     say,
+    show,
 )
 from pyrun_runtime.cli.options import options_of, parse_options
 
@@ -62,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is not None:
         return guarded(argv)
     _open_standard_descriptors()
+    _write_any_text()
     status = guarded(sys.argv[1:])
     _flush()
     # Not sys.exit: taking the interpreter down costs 1 to 5 ms, and everything that matters has been closed and flushed.
@@ -72,8 +75,7 @@ def guarded(argv: list[str]) -> int:
     """The exit status of the command; errors become a line on standard error."""
     try:
         status = dispatch(argv)
-        if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a full disk is still an error
+        flush()
         return status
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -86,12 +88,12 @@ def guarded(argv: list[str]) -> int:
 def dispatch(argv: list[str]) -> int:
     word, rest = (argv[0], argv[1:]) if argv else ("", [])
     if word in ("-h", "--help", "help"):
-        print(usage(), end="")
+        show(usage(), end="")
         return 0
     if word == "--version":
         import pyrun
 
-        print(f"pyrun {pyrun.__version__}")
+        show(f"pyrun {pyrun.__version__}")
         return 0
     if word not in VERBS:
         raise UsageError(_unknown(word))
@@ -99,7 +101,7 @@ def dispatch(argv: list[str]) -> int:
     try:
         options, arguments = parse_options(rest, verb.OPTIONS)
         if "help" in options:
-            print(verb.HELP, end="")
+            show(verb.HELP, end="")
             return 0
         return verb.run(options, arguments)
     except UsageError as error:
@@ -176,6 +178,12 @@ def _open_standard_descriptors() -> None:
     except OSError:  # a /dev without null: they are most likely open, and a verb that needs it will say so
         return
     os.close(fd)
+
+
+def _write_any_text() -> None:
+    """A letter that the terminal's encoding lacks (LANG, PYTHONIOENCODING) is shown as its escape, as in our messages."""
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # nobody has replaced it yet
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What the command says of itself: exit statuses, and messages of one line each on standard error."""
+"""What the command says: exit statuses, text on standard output, and messages of one line each on standard error."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,38 @@ class InputError(CommandError):
     """A file that the command line names cannot be read."""
 
     status = BAD_INPUT
+
+
+class naming:
+    """An OSError that leaves the block and names nothing names *place*: "Too many open files" alone helps nobody.
+
+    One about a pipe that nobody reads stays as it is, for it is no mistake (see main), and so does the library's, which names
+    the call.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        known = isinstance(error, BrokenPipeError) or hasattr(error, "call")
+        if isinstance(error, OSError) and error.filename is None and not known:
+            error.filename = self._place
+
+
+def show(text: str, end: str = "\n") -> None:
+    """Lines on standard output, which may be closed."""
+    with naming("standard output"):
+        print(text, end=end)
+
+
+def flush() -> None:
+    """What a full disk does not take is an error here, and would be none at the end of the interpreter."""
+    with naming("standard output"):
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pyrun_runtime.cli.message import UsageError, did_you_mean
+from pyrun_runtime.cli.message import UsageError, did_you_mean, naming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,4 +64,6 @@ def one_argument(arguments: list[str], what: str) -> str:
 
 def setting(options: Options, name: str, variable: str, default: str) -> str:
     """An option, else an environment variable, else *default*; as an absolute path."""
-    return os.path.abspath(options.get(name) or os.environ.get(variable) or default)
+    path = options.get(name) or os.environ.get(variable) or default
+    with naming(f"the working directory, in which {path} would be"):
+        return os.path.abspath(path)

@@ -15,6 +15,7 @@ import select
 import stat
 
 from pyrun import Fd
+from pyrun_runtime.cli.message import naming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class Outputs:
         return (self._null.fileno(), self._pipe(name, self.out), self._pipe(name, self.err))
 
     def _pipe(self, name: str, sink: Sink) -> int:
-        reading, writing = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+        with naming(f"a pipe for container {name}"):
+            reading, writing = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
         self.sources.append(Source(reading, sink, line_prefix(name, self._names, sink.is_terminal)))
         self._writing_ends.append(writing)
         return writing.fileno()

@@ -7,7 +7,7 @@ import sys
 
 from pyrun import BEFORE, Machine, SpecError, oci_to_json, plan_pod, read_machine, replace, standalone_oci
 from pyrun_runtime.cli.manifest import load_manifest
-from pyrun_runtime.cli.message import UsageError, did_you_mean
+from pyrun_runtime.cli.message import UsageError, did_you_mean, show
 from pyrun_runtime.cli.options import one_argument, setting
 from pyrun_runtime.cli.output import wants_colour
 from pyrun_runtime.store import STATE_ROOT
@@ -54,11 +54,11 @@ def run(options: Options, arguments: list[str]) -> int:
     wanted = options.get("container")
     containers = [each for each in plan.containers if wanted in (None, each.name)]
     if "oci" in options:
-        print(_oci(pod, plan, containers[0]))
+        show(_oci(pod, plan, containers[0]))
         return 0
-    colour = sys.stdout.isatty() and wants_colour()
+    colour = sys.stdout is not None and sys.stdout.isatty() and wants_colour()
     shown = containers if wanted else [plan.pause, *containers]
-    print("\n\n".join([_describe(each, f"{plan.cgroup}/{each.cgroup}", colour) for each in shown]))
+    show("\n\n".join([_describe(each, f"{plan.cgroup}/{each.cgroup}", colour) for each in shown]))
     return 0
 
 

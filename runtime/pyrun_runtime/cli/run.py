@@ -6,7 +6,7 @@ import os
 
 from pyrun import CleanupErrors, Pod, SpecError, describe_error, kill_pod, new_uid, replace
 from pyrun_runtime.cli.manifest import load_manifest
-from pyrun_runtime.cli.message import FAILED, CommandError, UsageError, encode_message, say
+from pyrun_runtime.cli.message import FAILED, CommandError, UsageError, encode_message, naming, say
 from pyrun_runtime.cli.options import one_argument, setting
 from pyrun_runtime.cli.output import Outputs
 from pyrun_runtime.cli.report import closing_table, exit_status
@@ -100,7 +100,8 @@ def _facts(pod: PodSpec) -> dict[str, str | int]:
 def _run_pod(spec: PodSpec, claim: Claim, stop_signals: StopSignals, timeout_s: float | None, trace: Trace) -> int:
     with Outputs([container.name for container in spec.containers]) as outputs:
         stop_signals.give_up = lambda: kill_pod(claim.uid)
-        pod = Pod.create(spec, directory=claim.data, stdio=outputs.stdio, kill_with_launcher=True)
+        with naming(f"pod {spec.metadata.name}"):
+            pod = Pod.create(spec, directory=claim.data, stdio=outputs.stdio, kill_with_launcher=True)
         trace.phase("create the pod")
         left: CleanupErrors | None = None
         try:

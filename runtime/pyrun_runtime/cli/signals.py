@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pyrun import Fd
+from pyrun_runtime.cli.message import naming
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class StopSignals:
         self.give_up: Callable[[], object] | None = None
         self._count = 0
         self._old: dict[int, object] = {}
-        self._reading, self._writing = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
+        with naming("a pipe for signals"):
+            self._reading, self._writing = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
 
     def fileno(self) -> int:
         return self._reading.fileno()

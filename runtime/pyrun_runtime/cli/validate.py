@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrun import SpecError, describe_error
 from pyrun_runtime.cli.manifest import load_manifest
-from pyrun_runtime.cli.message import BAD_INPUT, InputError, UsageError, one_line
+from pyrun_runtime.cli.message import BAD_INPUT, InputError, UsageError, one_line, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def validate(path: str) -> bool:
     try:
         spec = load_manifest(path)
     except (SpecError, InputError) as error:
-        print(one_line(describe_error(error)))
+        show(one_line(describe_error(error)))
         return False
-    print(one_line(f"{name}: ok"))
+    show(one_line(f"{name}: ok"))
     for warning in spec.warnings:
-        print(one_line(f"{name}: warning: {warning}"))
+        show(one_line(f"{name}: warning: {warning}"))
     return True
