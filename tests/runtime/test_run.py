@@ -431,6 +431,48 @@ def test_trace_has_one_clock(store: Store, offset_s: str | None) -> None:
 
 
 @pytest.mark.root
-def test_trace_file_that_cannot_be_written_is_told_before_the_pod_exists(store: Store) -> None:
-    done = store.run("--trace", "/no/such/directory/t.json", store.manifest(shell("echo never")))
-    assert done == Done(1, "", "pyrun: /no/such/directory/t.json: No such file or directory\n")
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/no/such/directory/t.json", "No such file or directory"),
+        ("/dev/full", "No space left on device"),
+        ("/etc", "Is a directory"),
+    ],
+)
+def test_trace_file_that_cannot_be_written_is_told_before_the_pod_exists(store: Store, path: str, why: str) -> None:
+    done = store.run("--trace", path, store.manifest(shell("echo never")))
+    assert done == Done(1, "", f"pyrun: {path}: {why}\n")
+
+
+@pytest.mark.root
+def test_fifo_that_nobody_reads_is_not_waited_for(store: Store) -> None:
+    os.mkfifo(store.top / "fifo")
+    done = store.run("--trace", store.top / "fifo", store.manifest(shell("echo never")))
+    assert done == Done(1, "", f"pyrun: {store.top}/fifo: No such device or address\n")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("code", "status"), [(0, 1), (7, 7)])
+def test_trace_file_that_cannot_be_written_any_more_costs_no_result(store: Store, code: int, status: int) -> None:
+    path = store.top / "t.json"
+    # Until: the trace of the start may be written between the two.
+    script = f"until rm -f {path} && mkdir {path} 2>/dev/null; do :; done; echo done; exit {code}"
+    volumes = [host_path("top", store.top)]
+    spec = store.manifest(shell(script, volumeMounts=[mount("top", str(store.top))]), volumes=volumes)
+    done = store.run("--trace", path, spec)
+    assert (done.status, done.out) == (status, "main | done\n")
+    assert done.err.splitlines()[-1] == f"pyrun: the trace: {path}: Is a directory"
+    assert done.err.splitlines()[-2].startswith("main ")
+
+
+@pytest.mark.root
+def test_trace_that_does_not_fit_at_the_start_ends_no_pod(store: Store) -> None:
+    """The first one is written when the containers have started."""
+    (store.top / "small").mkdir()
+    script = 'mount -t tmpfs -o size=4k tmpfs "$1" && shift && exec "$@"'
+    spec = store.manifest(shell("sleep 0.2; echo done"))
+    path = store.top / "small/t.json"
+    command = ["unshare", "-m", "/bin/sh", "-c", script, "sh", path.parent, *PYRUN, "run", "--trace", path, spec]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=store.environment)
+    assert (done.returncode, done.stdout) == (1, "main | done\n")
+    assert done.stderr.endswith(f"pyrun: the trace: {path}: No space left on device\n")

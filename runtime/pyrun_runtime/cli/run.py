@@ -112,14 +112,16 @@ def _run_pod(spec: PodSpec, claim: Claim, stop_signals: StopSignals, timeout_s: 
         except CleanupErrors as error:
             left = error  # told at the end: how the containers ended matters no less
         trace.phase("watch and remove the pod")
-        trace.save(pod)
         supervisor.drain()
         statuses = [container.status for container in pod.containers.values() if container.status is not None]
         outputs.err.write(closing_table(statuses, supervisor.timed_out).encode())
         supervisor.flush()
+    trace.save(pod)
+    if trace.complaint:
+        say(f"the trace: {trace.complaint}")
     if left is not None:
         raise left
-    lost = outputs.broken is not None and not outputs.broken.unread
+    lost = trace.complaint or (outputs.broken is not None and not outputs.broken.unread)
     return exit_status(statuses, supervisor.timed_out) or (FAILED if lost else 0)
 
 

@@ -5,21 +5,31 @@ from __future__ import annotations
 import os
 import time
 
+from pyrun_runtime.cli.message import naming
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun import Pod
 
 
+EMPTY = '{"traceEvents": []}'
+
+
 class Trace:
-    """Phases of the launcher, and with them the steps of the pod's processes, for the file *path*; None for no file."""
+    """Phases of the launcher, and with them the steps of the pod's processes, for the file *path*; None for no file.
+
+    Raises OSError where the file cannot be written: that is to be known before the pod exists. Later it would end a pod for the
+    sake of its trace, so ``complaint`` is then why the last :meth:`save` failed.
+    """
 
     def __init__(self, path: str | None) -> None:
+        self.complaint = ""
         self._path = path
         self._begin_ns = time.monotonic_ns()
         # From its start on the process has done nothing but compute, so its processor time is how long ago that was.
         self._phases = [("interpreter and imports", self._begin_ns - time.process_time_ns(), self._begin_ns)]
         if path is not None:
-            open(path, "w").close()  # a file that cannot be written is to be known before the pod exists
+            _write(path, EMPTY)
 
     def phase(self, name: str) -> None:
         """What was done since the last phase ended was *name*."""
@@ -36,5 +46,18 @@ class Trace:
         from pyrun import Phase, trace_pod
 
         events = trace_pod(pod, os.getpid(), [Phase(*phase) for phase in self._phases])
-        with open(self._path, "w", encoding="utf-8") as file:
-            json.dump(events, file)
+        try:
+            _write(self._path, json.dumps(events))
+            self.complaint = ""
+        except OSError as error:
+            self.complaint = f"{self._path}: {error.strerror}"
+
+
+def _write(path: str, text: str) -> None:
+    with naming(path), open(path, "w", encoding="utf-8", opener=_open) as file:
+        file.write(text)
+
+
+def _open(path: str, flags: int) -> int:
+    """Without waiting for the reader of a FIFO: meanwhile nobody would look after the pod."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
