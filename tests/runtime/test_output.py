@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.command import PYRUN, Store
+from fixtures.machine import patience
 from fixtures.pods import python, shell
 from pyrun import Fd
 from pyrun_runtime.cli.output import FULL_BYTES, MAX_LINE_BYTES, Sink, Source, line_prefix
@@ -219,7 +220,7 @@ def test_both_streams_into_one_pipe_keep_lines_whole(store: Store) -> None:
 
 @pytest.mark.root
 def test_reader_that_leaves_stops_the_pod(store: Store) -> None:
-    spec = store.manifest(shell("exec yes"), terminationGracePeriodSeconds=30)
+    spec = store.manifest(shell("exec yes"), terminationGracePeriodSeconds=int(patience(30)))
     begin = time.monotonic()
     command = [*PYRUN, "run", spec]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=store.environment)
@@ -230,7 +231,7 @@ def test_reader_that_leaves_stops_the_pod(store: Store) -> None:
         process.stdout.close()
         errors = process.stderr.read().decode()
     assert "pyrun: nobody reads the output: stopping" in errors
-    assert time.monotonic() - begin < 25
+    assert time.monotonic() - begin < patience(25)
     assert process.returncode != 0
     assert not store.entries()
 
