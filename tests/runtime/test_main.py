@@ -73,6 +73,8 @@ def test_help_fits_a_page() -> None:
         (["run", "--timeout", "soon", "a"], "--timeout soon: not a number of seconds above 0; see 'pyrun run --help'"),
         (["run", "--timeout=0", "a"], "--timeout 0: not a number of seconds above 0; see 'pyrun run --help'"),
         (["run", "--timeout=nan", "a"], "--timeout nan: not a number of seconds above 0; see 'pyrun run --help'"),
+        (["run", "--timeout=1_0", "a"], "--timeout 1_0: not a number of seconds above 0; see 'pyrun run --help'"),
+        (["run", "--timeout= 1", "a"], "--timeout  1: not a number of seconds above 0; see 'pyrun run --help'"),
         (["plan", "--oci=1", "a"], "--oci takes no value; see 'pyrun plan --help'"),
         (["validate"], "no SPEC to check; see 'pyrun validate --help'"),
     ],

@@ -66,6 +66,9 @@ def test_closing_table_stands_in_columns() -> None:
         (status(code=1, why="Error"), "Error"),
         (status(code=None, signal=9, why="Error"), "SIGKILL"),
         (status(code=None, signal=9, why="OOMKilled"), "OOMKilled"),
+        (status(code=None, signal=34, why="Error"), "SIGRTMIN"),
+        (status(code=None, signal=37, why="Error"), "SIGRTMIN+3"),
+        (status(code=None, signal=64, why="Error"), "SIGRTMAX"),
         (ContainerStatus("a", ExitStatus(None, 11, core_dumped=True), "Error", 0, 1), "SIGSEGV (core dumped)"),
     ],
 )

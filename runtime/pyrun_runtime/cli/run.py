@@ -69,7 +69,8 @@ def run(options: Options, arguments: list[str]) -> int:
 
 def _parse_timeout(text: str) -> float:
     try:
-        seconds = float(text)
+        # Not what float() takes besides: 1_0, blanks, digits of other scripts, inf.
+        seconds = float(text) if set(text) <= set("0123456789.eE+-") else 0
     except ValueError:
         seconds = 0
     if not 0 < seconds < 1e9:

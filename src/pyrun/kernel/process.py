@@ -57,9 +57,11 @@ class ExitStatus(Value):
 
 
 def signal_name(number: int) -> str:
-    """``SIGTERM`` for 15; the number as text for one without a name."""
+    """``SIGTERM`` for 15, ``SIGRTMIN+3`` for 37; the number as text for one without a name."""
     import signal  # makes enums, which costs some milliseconds: not on the path of a start
 
+    if signal.SIGRTMIN < number < signal.SIGRTMAX:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
     try:
         return signal.Signals(number).name
     except ValueError:
