@@ -76,7 +76,7 @@ def test_warnings_follow(tmp_path: Path) -> None:
     [
         (b"", "the file is empty"),
         (b" \n", "the file is empty"),
-        (b'{"kind": Pod}', "line 1, column 10: not JSON: a value is missing here"),
+        (b'{"kind": Pod', "line 1, column 10: not JSON: a value is missing here"),
         (b"\xff\xfe", "not UTF-8 text: byte 0xff at offset 0"),
         (b"[1]", "expected a Pod, which is an object, found a list"),
         (b"{}", "/kind: required, but missing"),

@@ -74,7 +74,7 @@ def test_any_text_gives_a_document_or_a_spec_error(text: str) -> None:
         (b'{"a": \xff}', "not UTF-8 text: byte 0xff at offset 6"),
         (b"\x7fELF\x02\x01\x01\x00\x80", "not UTF-8 text: byte 0x80 at offset 8"),
         (b'{"a": 1,\n  "b" 2}', "line 2, column 7: not JSON: expecting ':' delimiter"),
-        (b'{"a": }', "line 1, column 7: not JSON: a value is missing here"),
+        (b'{"a": @}', "line 1, column 7: not JSON: a value is missing here"),
         (b"[1, 2", "line 1, column 6: not JSON: expecting ',' delimiter"),
         (b'{"a": "x', "line 1, column 7: not JSON: unterminated string"),
         (b'{"a": 1} {"b": 2}', "line 1, column 10: not JSON: there is more after the end of the document"),

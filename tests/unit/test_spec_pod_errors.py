@@ -386,5 +386,5 @@ def test_every_other_field_of_kubernetes_is_refused_by_name(kind: str, name: str
 
 def test_a_syntax_error_names_the_file_and_the_place() -> None:
     with pytest.raises(SpecError) as caught:
-        load_pod(b'{"kind": "Pod",}', "spec.json")
+        load_pod(b'{"kind": "Pod",]', "spec.json")
     assert str(caught.value).startswith("spec.json: line 1, column 16: not JSON: ")

@@ -129,6 +129,10 @@ def test_anchors_and_merge_keys() -> None:
         ("a: 0x" + "f" * 4000, "/a: a number has thousands of digits"),
         ("a: {<<: 1}\n", "/a: '<<' takes a mapping or a list of mappings"),
         ("# nothing\n", "the file is empty"),
+        ("---\n", "the file is empty"),
+        ("---\n---\nnull\n...\n", "the file is empty"),
+        ("---\na: 1\n---\n---\nb: [\n", "line 4, column 1: a second document; one Pod per file, for now"),
+        ("a: &x 1\n---\n*x\n", "line 3, column 1: the alias *x names nothing"),
         ("a: " + "[" * 100, f"nested deeper than {MAX_DEPTH} levels"),
     ],
 )
@@ -139,6 +143,45 @@ def test_what_is_wrong_is_said(text: str, wanted: str) -> None:
         assert found.endswith("; a value with ': ' in it, or ':' at its end, needs quotes")
     else:
         assert found == wanted
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1\n---\n",
+        "---\n---\na: 1\n",
+        "---\n# nothing\n---\na: 1\n...\n",
+        "a: 1\n---\nnull\n---\n~\n",
+        "a: 1\n---\n# end",
+        '{"a": 1}\n---\n',
+    ],
+)
+def test_empty_documents_are_none(text: str) -> None:
+    assert load(text) == {"a": 1}
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize("text", ["{a: 1}", '{"a": 1, }', "{a: 1} # one", "{\n  'a': 0x1,\n}\n", "  {a: 1}\n"])
+def test_flow_style_begins_like_json(text: str) -> None:
+    assert load(text) == {"a": 1}
+    assert load(f"[{text.partition('#')[0].strip()}, x]") == [{"a": 1}, "x"]
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('{"a": @}', "line 1, column 7: not JSON: a value is missing here"),
+        ("{a: 1, a: 2}", "line 1, column 2: not JSON: expecting property name enclosed in double quotes"),
+        ('{"a": 1}\n---\n{"b": 1}', "line 2, column 1: not JSON: there is more after the end of the document"),
+        ('{"a": 1, "a": 2}', "/a: stands here twice"),
+        ("// x\n{}", "line 1: neither JSON nor YAML begins with '/'; a comment in YAML begins with '#'"),
+        ("\n\n/* x */ {}", "line 3: neither JSON nor YAML begins with '/'; a comment in YAML begins with '#'"),
+    ],
+)
+def test_what_is_neither_is_wrong_json(text: str, wanted: str) -> None:
+    assert message(text) == wanted
 
 
 @pytest.mark.usefixtures("parser")

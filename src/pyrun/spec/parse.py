@@ -3,7 +3,7 @@
 Whatever the bytes are, the only exception is a one-line :class:`~pyrun.errors.SpecError` with a JSON pointer (RFC
 6901), and it comes fast. JSON is scanned by the interpreter's own C scanner without importing :mod:`json`, whose
 import (it compiles regular expressions) costs as much as a bare interpreter; :mod:`json` is loaded only to word a
-syntax error. YAML is loaded only for text that does not begin like JSON.
+syntax error. YAML is loaded only for text that is no JSON.
 
 As in Kubernetes' API a null is the same as an absent field.
 """
@@ -49,10 +49,31 @@ def _load(data: bytes) -> object:
     if not start:
         raise SpecError("", "the file is empty")
     if start in "{[":
-        return _load_json(text)
+        return _load_json_or_flow(text)
+    if start == "/":
+        raise _slash(text)
     from pyrun.spec.yaml_document import load_yaml
 
     return load_yaml(text)
+
+
+def _load_json_or_flow(text: str) -> object:
+    """YAML's flow style begins like JSON: ``{apiVersion: v1, ...}``. What is neither was most likely meant as JSON."""
+    try:
+        return _load_json(text)
+    except _NotJson as not_json:
+        from pyrun.spec.yaml_document import load_yaml
+
+        try:
+            return load_yaml(text)
+        except SpecError:
+            raise not_json from None
+
+
+def _slash(text: str) -> SpecError:
+    """A comment of other languages, most likely: no Pod begins with a slash."""
+    line = text.count("\n", 0, text.index("/")) + 1
+    return SpecError("", f"line {line}: neither JSON nor YAML begins with '/'; a comment in YAML begins with '#'")
 
 
 def _mebibytes(size: int) -> str:
@@ -83,6 +104,10 @@ def too_deep() -> SpecError:
 
 
 # JSON ---------------------------------------------------------------------------------------------------------------
+
+
+class _NotJson(SpecError):
+    """The syntax is not that of JSON."""
 
 
 class _JsonRules:
@@ -162,10 +187,10 @@ def _skip_space(text: str, index: int) -> int:
     return index
 
 
-def _syntax_error(text: str, index: int, message: str) -> SpecError:
+def _syntax_error(text: str, index: int, message: str) -> _NotJson:
     line = text.count("\n", 0, index) + 1
     column = index - text.rfind("\n", 0, index)
-    return SpecError("", f"line {line}, column {column}: not JSON: {message}")
+    return _NotJson("", f"line {line}, column {column}: not JSON: {message}")
 
 
 def _reworded(message: str) -> str:

@@ -26,7 +26,7 @@ _CORE_TAG = "tag:yaml.org,2002:"
 
 
 def load_yaml(text: str) -> object:
-    """The one document in *text*."""
+    """The one document in *text*; empty ones before, between and behind are none, as for kubectl."""
     try:
         import yaml
     except ImportError:
@@ -80,7 +80,7 @@ class _Builder:
         self.stack: list[_Open] = []
         self.anchors: dict[str, tuple[object, int]] = {}
         self.nodes = 0
-        self.documents = 0
+        self.start: Any = None
         self.root: object = None
 
     def build(self, events: Iterator[Any]) -> object:
@@ -88,14 +88,17 @@ class _Builder:
             handler = getattr(self, "_on_" + type(event).__name__, None)
             if handler is not None:
                 handler(event)
-        if not self.documents:
+        if self.root is None:
             raise SpecError("", "the file is empty")
         return self.root
 
     def _on_DocumentStartEvent(self, event: Any) -> None:
-        self.documents += 1
-        if self.documents > 1:
-            raise SpecError("", f"{_place(event.start_mark)}a second document; one Pod per file, for now")
+        self.start = event.start_mark
+        self.anchors.clear()
+
+    def _begin_root(self) -> None:
+        if self.root is not None:
+            raise SpecError("", f"{_place(self.start)}a second document; one Pod per file, for now")
 
     def _on_MappingStartEvent(self, event: Any) -> None:
         self._open({}, event)
@@ -112,6 +115,8 @@ class _Builder:
     def _on_ScalarEvent(self, event: Any) -> None:
         self._count(1)
         value = _scalar(event, self._pointer())
+        if not self.stack and value is None:
+            return  # an empty document
         if event.anchor:
             self.anchors[event.anchor] = (value, 1)
         self._add(value, event)
@@ -142,6 +147,8 @@ class _Builder:
         if top is not None and isinstance(top.value, dict) and top.key is None:
             raise SpecError(top.pointer, f"{_place(event.start_mark)}a key must be a string")
         self._count(1)
+        if top is None:
+            self._begin_root()
         self.stack.append(_Open(value, self._pointer(), event, self.nodes))
 
     def _close(self) -> None:
@@ -156,6 +163,7 @@ class _Builder:
     def _add(self, value: object, event: Any) -> None:
         """Puts a finished *value* where the open collection wants it: next item, next key, or value of the last key."""
         if not self.stack:
+            self._begin_root()
             self.root = value
             return
         top = self.stack[-1]
