@@ -175,6 +175,21 @@ def test_what_is_created_on_the_host_stays_with_what_is_in_it(tmp_path: Path, ki
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_what_is_created_has_its_mode_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """As the kubelet's, whoever started it: what is on the host must not depend on who made it."""
+    paths = {"d": tmp_path / "host/d", "f": tmp_path / "host/d/f"}
+    volumes = [host_path("d", paths["d"], "DirectoryOrCreate"), host_path("f", paths["f"], "FileOrCreate")]
+    spec = pod_spec(shell("true"), volumes=[*volumes, {"name": "e"}])
+    previous = os.umask(umask)
+    try:
+        with running(spec, tmp_path) as it:
+            assert stat.S_IMODE((it.directory / "volumes/e").stat().st_mode) == 0o777
+    finally:
+        os.umask(previous)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (paths["d"].parent, *paths.values())] == [0o755, 0o755, 0o644]
+
+
 def test_an_empty_directory_that_was_created_stays_too(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "c"
     run_pod(pod_spec(shell("true"), volumes=[host_path("it", path, "DirectoryOrCreate")]), tmp_path)

@@ -105,6 +105,7 @@ def _make_directories(path: str, made: Undo) -> None:
     for directory in reversed(missing):
         os.mkdir(directory, 0o755)
         made.push(f"remove directory {directory}", _remove_if_empty, directory)
+        _set_mode(directory, 0o755)
 
 
 def _make_file(path: str, made: Undo) -> None:
@@ -113,6 +114,17 @@ def _make_file(path: str, made: Undo) -> None:
     except FileExistsError:
         return
     made.push(f"remove file {path}", _remove_if_empty, path)
+    _set_mode(path, 0o644)
+
+
+def _set_mode(path: str, mode: int) -> None:
+    """Give what has just been made its mode, whatever the umask, which is the whole process's and none of ours to change. By
+    descriptor: somebody else's link may stand there by now."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def _remove_if_empty(path: str) -> None:
