@@ -52,7 +52,7 @@ def test_everything_is_taken_from_the_host_at_once(tmp_path: Path) -> None:
     with running(spec, tmp_path) as it:
         seen = it.json()
     assert {kind for kind in FILES if seen["namespaces"][kind] == own_namespace(kind)} == {"net", "pid", "ipc"}
-    assert seen["hostname"] == "test"
+    assert seen["hostname"] == socket.gethostname()
     assert sorted(seen["interfaces"]) == sorted(name for _, name in socket.if_nameindex())
     assert os.getpid() in seen["processes"]
     assert seen["etc"]["hosts"] == Path("/etc/hosts").read_text()
@@ -79,6 +79,25 @@ def test_hostname_is_the_pods(tmp_path: Path) -> None:
     seen = run_pod(pod_spec(shell("hostname; cat /etc/hostname; echo $HOSTNAME"), hostname="web-0"), tmp_path)
     assert seen["main"].split() == ["web-0"] * 3
     assert socket.gethostname() == before
+
+
+NAMES = "hostname; cat /etc/hostname; echo $HOSTNAME"
+
+
+def test_on_the_machines_network_a_pod_has_the_machines_name(tmp_path: Path) -> None:
+    """As in Kubernetes; but in a UTS namespace of its own, so that it cannot change it."""
+    script = f"{NAMES}; hostname other"
+    seen = run_pod(pod_spec(shell(f"{script} || true"), hostNetwork=True), tmp_path)
+    assert seen["main"].split()[:3] == [socket.gethostname()] * 3
+    assert socket.gethostname() != "other"
+
+
+def test_on_the_machines_network_a_name_of_its_own_resolves(tmp_path: Path) -> None:
+    spec = pod_spec(shell(f"{NAMES}; getent hosts web-0; cat /etc/hosts"), hostNetwork=True, hostname="web-0")
+    *names, resolved = run_pod(spec, tmp_path)["main"].splitlines()[:4]
+    assert names == ["web-0"] * 3
+    assert resolved.split() == ["127.0.0.1", "web-0"]
+    assert run_pod(spec, tmp_path)["main"].endswith(Path("/etc/hosts").read_text() + "127.0.0.1\tweb-0\n")
 
 
 def test_loopback_is_up_and_alone(tmp_path: Path) -> None:

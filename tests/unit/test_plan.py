@@ -54,9 +54,11 @@ from pyrun.kernel.step import (
     SetUser,
     Step,
     Unshare,
+    WriteFile,
 )
 from pyrun.pod.machine import Machine
 from pyrun.pod.plan import PodPlan, ProcessPlan, plan_pod, pod_paths
+from pyrun.pod.sandbox_plan import HOSTS
 from pyrun.spec import oci
 from pyrun.spec.oci_parse import oci_to_json, parse_oci
 from pyrun.spec.pod import PodSpec
@@ -497,6 +499,27 @@ def test_pause_has_no_capability_and_no_name_of_the_host() -> None:
     assert [step.mask for step in steps if isinstance(step, LimitBoundingSet)] == [0]
     assert [(step.uid, step.gid) for step in steps if isinstance(step, SetUser)] == [(65535, 65535)]
     assert [step.name for step in steps if isinstance(step, SetHostname)] == ["web"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "hosts"),
+    [
+        ({}, "test", HOSTS + b"127.0.0.1\ttest\n"),
+        ({"hostNetwork": True}, "node", b"10.0.0.1 node"),
+        ({"hostNetwork": True, "hostname": "web"}, "web", b"10.0.0.1 node\n127.0.0.1\tweb\n"),
+    ],
+)
+def test_name_of_a_pod(fields: dict[str, Any], name: str, hosts: bytes) -> None:
+    """On the machine's network it is the machine's, if the manifest gives none."""
+    made = plan(pod_spec(shell("true"), **fields), Machine(1 << 30, hostname="node", hosts=b"10.0.0.1 node"))
+    written = {step.path: step.data for step in made.pause.steps if isinstance(step, WriteFile)}
+    assert [step.name for step in made.pause.steps if isinstance(step, SetHostname)] == [name]
+    assert (written["etc/hostname"], written["etc/hosts"]) == (f"{name}\n".encode(), hosts)
+    config = made.containers[0].oci
+    assert config is not None
+    assert config.process is not None
+    assert config.hostname == name
+    assert f"HOSTNAME={name}" in config.process.env
 
 
 # ---- an OCI configuration of its own ---------------------------------------------------------------------------------

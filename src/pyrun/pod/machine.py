@@ -13,7 +13,8 @@ class Machine(Value):
 
     ``memory_bytes`` is what oom_score_adj is measured against; ``capabilities`` the mask of what this process can hand
     on; ``lacking`` the namespaces that the kernel was built without and a pod can do without; ``resolv_conf`` and
-    ``hosts`` are the files' contents. The defaults are a machine where nothing is missing.
+    ``hosts`` are the files' contents; ``hostname`` is what a pod on its network is called. The defaults are a machine
+    where nothing is missing.
     """
 
     memory_bytes: int = 0
@@ -21,6 +22,7 @@ class Machine(Value):
     lacking: tuple[str, ...] = ()
     resolv_conf: bytes = b""
     hosts: bytes = b""
+    hostname: str = "localhost"
 
 
 def read_machine() -> Machine:
@@ -31,6 +33,7 @@ def read_machine() -> Machine:
         lacking=() if os.path.exists("/proc/self/ns/time") else ("time",),
         resolv_conf=_read("/etc/resolv.conf"),
         hosts=_read("/etc/hosts"),
+        hostname=os.uname().nodename or "localhost",
     )
 
 

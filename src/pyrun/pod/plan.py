@@ -10,7 +10,7 @@ from pyrun.errors import Unsupported
 from pyrun.kernel.pause import PAUSE_STEPS
 from pyrun.pod.sandbox_plan import etc_files, plan_sandbox
 from pyrun.spec.pod import EmptyDir
-from pyrun.value import Value
+from pyrun.value import Value, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def plan_pod(
         lacking=machine.lacking,
         death_signal=death_signal,
     )
-    files = etc_files(pod, machine.resolv_conf, machine.hosts)
+    files = etc_files(pod, machine)
+    pod = replace(pod, hostname=pod.hostname or machine.hostname)
     protect = bool(machine.capabilities & capability_mask(("CAP_SYS_RESOURCE",)))
     pause = ProcessPlan(
         name="pause",

@@ -39,11 +39,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from pyrun.kernel.step import Plan, Step
+    from pyrun.pod.machine import Machine
     from pyrun.spec.pod import PodSpec
 
 SANDBOX = "sandbox"
 PAUSE_UID = 65535  # Kubernetes' pause image
 SHARED_MEMORY_BYTES = 64 * 1024 * 1024  # containerd, defaultShmSize
+HOSTS = b"""\
+# Made by pyrun for this pod.
+127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+"""
 SAFE = ("nosuid", "nodev", "noexec")
 
 
@@ -114,20 +120,21 @@ def _tmpfs(path: str, options: tuple[str, ...], attributes: tuple[str, ...]) -> 
     return [NewMount("tmpfs", tree, options, attributes, source="tmpfs"), Attach(tree, path, at=SANDBOX, create=True)]
 
 
-def etc_files(pod: PodSpec, resolv_conf: bytes, host_hosts: bytes) -> dict[str, bytes]:
+def etc_files(pod: PodSpec, machine: Machine) -> dict[str, bytes]:
     """What /etc/hosts, /etc/hostname and /etc/resolv.conf of the pod say.
 
-    A pod on the host's network uses the host's /etc/hosts, as in Kubernetes; any other one knows itself and localhost.
+    A pod on the machine's network uses the machine's /etc/hosts, as in Kubernetes, and in it finds a name of its own, too; any
+    other one knows itself and localhost.
     """
-    hosts = (
-        "# Made by pyrun for this pod.",
-        "127.0.0.1\tlocalhost",
-        "::1\tlocalhost ip6-localhost ip6-loopback",
-        f"127.0.0.1\t{pod.hostname}",
-        "",
-    )
+    hostname = (pod.hostname or machine.hostname).encode(errors="surrogateescape")
+    hosts = machine.hosts if pod.host_network else HOSTS
     return {
-        "hosts": host_hosts if pod.host_network else "\n".join(hosts).encode(),
-        "hostname": f"{pod.hostname}\n".encode(),
-        "resolv.conf": resolv_conf,
+        "hosts": _whole_lines(hosts) + b"127.0.0.1\t%s\n" % hostname if pod.hostname else hosts,
+        "hostname": hostname + b"\n",
+        "resolv.conf": machine.resolv_conf,
     }
+
+
+def _whole_lines(text: bytes) -> bytes:
+    """*text*, so that a line can be put behind it."""
+    return text if not text or text.endswith(b"\n") else text + b"\n"

@@ -17,7 +17,8 @@ MAX_HOSTNAME = 63
 def apply_defaults(pod: PodSpec) -> PodSpec:
     """*pod* with the defaults that depend on other fields."""
     containers = tuple([replace(each, resources=default_requests(each.resources)) for each in pod.containers])
-    return replace(pod, containers=containers, hostname=pod.hostname or default_hostname(pod.metadata.name))
+    hostname = pod.hostname or ("" if pod.host_network else default_hostname(pod.metadata.name))
+    return replace(pod, containers=containers, hostname=hostname)
 
 
 def default_requests(resources: Resources) -> Resources:

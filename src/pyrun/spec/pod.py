@@ -119,8 +119,8 @@ class TimeOffsets(Value):
 class PodSpec(Value):
     """A whole Pod: ``metadata`` and ``spec`` of the manifest, validated, with all defaults in place.
 
-    ``hostname`` is never empty. ``warnings`` are one-line sentences for the user: what was accepted but will not
-    behave as Kubernetes would.
+    ``hostname`` is empty only on the machine's network: such a pod has the machine's. ``warnings`` are one-line sentences
+    for the user: what was accepted but will not behave as Kubernetes would.
     """
 
     metadata: Metadata
