@@ -170,6 +170,22 @@ def test_oci_without_offsets_is_one_that_old_runtimes_take(spec: Path, tmp_path:
     assert "time" in {each["type"] for each in config["linux"]["namespaces"]}
 
 
+def test_oci_refuses_a_part_of_the_machine_that_links_can_lead_out_of(tmp_path: Path) -> None:
+    """And no other container's: each is looked at for itself."""
+    mounts = [mount("disk", "/disk", subPath="a"), mount("etc", "/part", subPath="a/b")]
+    path = tmp_path / "pod.json"
+    bad, good = shell("true", "bad", volumeMounts=mounts), shell("true", "good", volumeMounts=[mount("etc", "/etc2")])
+    path.write_text(json.dumps(document(good, bad, volumes=VOLUMES)))
+    done = pyrun("plan", "--oci", "--container", "bad", path)
+    assert (done.status, done.out) == (2, "")
+    assert done.error == (
+        f"{path}: /spec/containers/1/volumeMounts/1/subPath: "
+        "of a hostPath has no counterpart in OCI: another runtime would follow links out of it"
+    )
+    assert {each["destination"] for each in oci(path, "good")["mounts"]} >= {"/etc2"}
+    assert pyrun("plan", path).status == 0
+
+
 @pytest.mark.cgroup2
 def test_crun_runs_it(tmp_path: Path) -> None:
     """Another runtime as the judge; crun 1.8 takes no machine with both cgroup versions, hence the mark."""

@@ -32,7 +32,8 @@ told once per process. Needs no root, touches nothing.
 
   --container NAME  this container only
   --oci             the container's OCI runtime specification (config.json) instead, for any OCI runtime: what the container would
-                    share with the pod is its own there, and the image is read-only; with more than one container, say which
+                    share with the pod is its own there, and the image is read-only; with more than one container, say which.
+                    Time offsets need crun 1.14.2 or runc 1.2; a subPath of a hostPath is refused
   --state DIR       where emptyDirs on disk would be (PYRUN_STATE; /var/lib/pyrun)
 
 Exit status: 0, or 2 if SPEC is wrong.
@@ -48,18 +49,21 @@ def run(options: Options, arguments: list[str]) -> int:
     pod = load_manifest(path)
     _check_container(pod, options)
     try:
-        plan = _plan(pod, options)
+        show(_text(pod, options))
     except SpecError as error:
         raise error.located("standard input" if path == "-" else path) from None
+    return 0
+
+
+def _text(pod: PodSpec, options: Options) -> str:
+    plan = _plan(pod, options)
     wanted = options.get("container")
     containers = [each for each in plan.containers if wanted in (None, each.name)]
     if "oci" in options:
-        show(_oci(pod, plan, containers[0]))
-        return 0
+        return _oci(pod, plan, containers[0])
     colour = sys.stdout is not None and sys.stdout.isatty() and wants_colour()
     shown = containers if wanted else [plan.pause, *containers]
-    show("\n\n".join([_describe(each, f"{plan.cgroup}/{each.cgroup}", colour) for each in shown]))
-    return 0
+    return "\n\n".join([_describe(each, f"{plan.cgroup}/{each.cgroup}", colour) for each in shown])
 
 
 def _check_container(pod: PodSpec, options: Options) -> None:
