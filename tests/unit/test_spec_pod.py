@@ -29,6 +29,7 @@ from pyrun.spec.pod import (
 from pyrun.spec.pod_fields import BUILT
 from pyrun.spec.pod_parse import load_pod, parse_pod
 from pyrun.spec.volume_parse import HOST_PATH_TYPES
+from pyrun.value import replace
 
 
 def manifest(**spec: Any) -> dict[str, Any]:
@@ -166,6 +167,80 @@ def test_null_is_the_default_everywhere() -> None:
         "livenessProbe": None,
     }
     assert parse_pod(document, "x") == parse_pod(manifest(), "x")
+
+
+# What kubectl get pod -o yaml shows of a pod that is `image: host:` and a command, in its spec.
+FROM_SERVER = {
+    "dnsPolicy": "ClusterFirst",
+    "enableServiceLinks": True,
+    "preemptionPolicy": "PreemptLowerPriority",
+    "priority": 0,
+    "restartPolicy": "Never",
+    "schedulerName": "default-scheduler",
+    "securityContext": {},
+    "serviceAccount": "default",
+    "serviceAccountName": "default",
+    "terminationGracePeriodSeconds": 30,
+    "tolerations": [
+        {"effect": "NoExecute", "key": f"node.kubernetes.io/{key}", "operator": "Exists", "tolerationSeconds": 300}
+        for key in ("not-ready", "unreachable")
+    ],
+}
+OF_CONTAINER = {
+    "imagePullPolicy": "IfNotPresent",
+    "resources": {},
+    "securityContext": {},
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+}
+
+
+def test_defaults_of_a_server_are_ignored_with_a_warning() -> None:
+    document = manifest(**FROM_SERVER)
+    document["spec"]["containers"][0] |= OF_CONTAINER
+    pod = parse_pod(document, "x")
+    why = "ignored; a default of Kubernetes, and nothing here depends on it"
+    ours = ("restartPolicy", "terminationGracePeriodSeconds")
+    assert pod.warnings == (
+        f"/spec: {', '.join([name for name in FROM_SERVER if name not in ours])}: {why}",
+        f"/spec/containers/0: securityContext, terminationMessagePath, terminationMessagePolicy: {why}",
+    )
+    assert replace(pod, warnings=()) == replace(parse_pod(manifest(), "x"), warnings=())
+
+
+def test_what_kubectl_run_writes_is_taken() -> None:
+    document = manifest(dnsPolicy="ClusterFirst", restartPolicy="Always") | {"status": {}}
+    document["metadata"] |= {"creationTimestamp": None, "labels": {"run": "web"}}
+    document["spec"]["containers"][0]["resources"] = {}
+    assert [warning.partition(":")[0] for warning in parse_pod(document, "x").warnings] == [
+        "/spec",
+        "/spec/restartPolicy",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        ("/spec", "dnsPolicy", "None"),
+        ("/spec", "enableServiceLinks", False),
+        ("/spec", "enableServiceLinks", 1),
+        ("/spec", "priority", 1),
+        ("/spec", "priority", False),
+        ("/spec", "schedulerName", "mine"),
+        ("/spec", "securityContext", {"runAsUser": 7}),
+        ("/spec", "serviceAccountName", "root"),
+        ("/spec", "tolerations", [{"operator": "Exists"}]),
+        ("/spec/containers/0", "securityContext", {"privileged": True}),
+        ("/spec/containers/0", "terminationMessagePath", "/log"),
+        ("/spec/containers/0", "terminationMessagePolicy", "FallbackToLogsOnError"),
+        ("/spec/containers/0", "dnsPolicy", "ClusterFirst"),
+    ],
+)
+def test_any_other_value_of_these_is_refused(place: str, name: str, value: object) -> None:
+    document = manifest(**{name: value}) if place == "/spec" else container(**{name: value})
+    with pytest.raises(SpecError) as caught:
+        parse_pod(document, "x")
+    assert caught.value.pointer == f"{place}/{name}"
 
 
 def test_a_request_that_is_not_written_is_the_limit() -> None:

@@ -380,7 +380,7 @@ def test_every_other_field_of_kubernetes_is_refused_by_name(kind: str, name: str
     target: Any = document
     for token in PLACES[kind].split("/")[1:]:
         target = target[int(token)] if isinstance(target, list) else target[token]
-    target[name] = {}
+    target[name] = {"x": 1}
     assert error_of(document) == f"{PLACES[kind]}/{name}: known to Kubernetes but not built yet"
 
 

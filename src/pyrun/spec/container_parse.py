@@ -19,7 +19,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("TCP", "UDP", "SCTP")
 
 
 def read_container(reader: Reader, warnings: list[str]) -> Container:
-    fields = object_of(reader, "Container")
+    fields = object_of(reader, "Container", warnings)
     name = checked(fields.need("name"), check_dns_label)
     image = fields.need("image")
     mounts = tuple([_read_mount(item) for item in fields.items("volumeMounts")])

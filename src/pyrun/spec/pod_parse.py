@@ -69,7 +69,7 @@ def _read_pod(reader: Reader) -> PodSpec:
         warnings.append("/status: ignored; it tells what a server saw, not what is asked for")
     metadata_fields = object_of(fields.need("metadata"), "ObjectMeta")
     metadata = _read_metadata(metadata_fields, warnings)
-    pod = _read_spec(object_of(fields.need("spec"), "PodSpec"), metadata, warnings)
+    pod = _read_spec(object_of(fields.need("spec"), "PodSpec", warnings), metadata, warnings)
     pod = replace(pod, time_offsets=read_time_offsets(metadata_fields.get("annotations")))
     check_pod(pod, warnings)
     return apply_defaults(replace(pod, warnings=tuple(warnings)))
