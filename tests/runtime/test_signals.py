@@ -157,7 +157,7 @@ def test_results_are_not_lost_where_the_caller_ignores_the_end_of_children(store
 @pytest.mark.root
 def test_containers_start_with_default_signals(store: Store) -> None:
     """Python ignores SIGPIPE, and an ignored signal would survive the exec."""
-    done = store.run(store.manifest(shell("grep -E 'Sig(Blk|Ign|Cgt)' /proc/$$/status")))
+    done = store.run(store.manifest(shell("exec grep -E 'Sig(Blk|Ign|Cgt)' /proc/self/status")))
     masks = dict([line.removeprefix("main | ").split() for line in done.out.splitlines()])
     assert set(masks) == {"SigBlk:", "SigIgn:", "SigCgt:"}
     assert int(masks["SigBlk:"], 16) == int(masks["SigIgn:"], 16) == 0
