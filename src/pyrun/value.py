@@ -26,6 +26,9 @@ else:
         return lambda cls: cls
 
 
+MISSING: Any = object()
+
+
 @dataclass_transform(frozen_default=True, eq_default=True)
 class ValueMeta(type):
     """Turns the annotations of a class body into slots."""
@@ -43,7 +46,12 @@ class ValueMeta(type):
         namespace["__slots__"] = tuple(f for f in own if f not in fields)
         namespace["_fields"] = tuple(fields) + namespace["__slots__"]
         namespace["_defaults"] = defaults
-        return super().__new__(mcs, name, bases, namespace)
+        cls: Any = super().__new__(mcs, name, bases, namespace)
+        # What the constructor needs, in the order of the fields. A slot's own setter does not look the field up again.
+        cls._filled = tuple([defaults.get(field, MISSING) for field in cls._fields])
+        cls._index = {field: i for i, field in enumerate(cls._fields)}
+        cls._setters = tuple([getattr(cls, field).__set__ for field in cls._fields])
+        return cls  # type: ignore[no-any-return]
 
 
 class Value(metaclass=ValueMeta):
@@ -56,19 +64,15 @@ class Value(metaclass=ValueMeta):
 
         def __init__(self, *args, **kwargs):
             cls = type(self)
-            if len(args) > len(cls._fields):
-                raise TypeError(f"{cls.__name__}() takes {len(cls._fields)} values, got {len(args)}")
-            for field, value in zip(cls._fields, args):
-                object.__setattr__(self, field, value)
-            for field in cls._fields[len(args) :]:
-                if field in kwargs:
-                    object.__setattr__(self, field, kwargs.pop(field))
-                elif field in cls._defaults:
-                    object.__setattr__(self, field, cls._defaults[field])
-                else:
-                    raise TypeError(f"{cls.__name__}() needs {field!r}")
+            values = args + cls._filled[len(args) :]
             if kwargs:
-                raise TypeError(f"{cls.__name__}() does not take {', '.join(map(repr, kwargs))}")
+                values = _with_names(cls, values, len(args), kwargs)
+            if len(values) != len(cls._setters):
+                raise TypeError(f"{cls.__name__}() takes {len(cls._fields)} values, got {len(args)}")
+            for set_field, value in zip(cls._setters, values):
+                if value is MISSING:
+                    raise TypeError(f"{cls.__name__}() needs {cls._fields[values.index(MISSING)]!r}")
+                set_field(self, value)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: {name!r} cannot be set")
@@ -93,6 +97,17 @@ class Value(metaclass=ValueMeta):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._values()
+
+
+def _with_names(cls: Any, values: tuple[Any, ...], given: int, named: dict[str, Any]) -> list[Any]:
+    """*values* with the *named* ones in their places; the first *given* are there already."""
+    wrong = [name for name in named if cls._index.get(name, -1) < given]
+    if wrong:
+        raise TypeError(f"{cls.__name__}() does not take {', '.join(map(repr, wrong))}")
+    merged = list(values)
+    for name, value in named.items():
+        merged[cls._index[name]] = value
+    return merged
 
 
 def replace(value: V, **changes: Any) -> V:

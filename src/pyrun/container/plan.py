@@ -291,21 +291,27 @@ def _devices(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
 
 
 def _hide(spec: OciSpec) -> list[Step]:
-    steps: list[Step] = [ReadonlyPath(*_place(spec, path)) for path in spec.linux.readonly_paths]
-    steps += [MaskPath(*_place(spec, path), root=ROOT) for path in spec.linux.masked_paths]
+    places = _covering(spec)
+    steps: list[Step] = [ReadonlyPath(*_place(places, path)) for path in spec.linux.readonly_paths]
+    steps += [MaskPath(*_place(places, path), root=ROOT) for path in spec.linux.masked_paths]
     if spec.root.readonly:
         steps.append(SetMountAttributes("/", at=ROOT, attributes=("ro",)))
     return steps
 
 
-def _place(spec: OciSpec, path: str) -> tuple[str, str]:
+def _covering(spec: OciSpec) -> list[tuple[str, str]]:
+    """Destination and slot of each mount, the nearest to a path first: the longest, of two equal ones the later."""
+    found = [(mount.destination.rstrip("/"), _tree_slot(i, mount)) for i, mount in enumerate(spec.mounts)]
+    found.sort(key=lambda place: len(place[0]))
+    return found[::-1]
+
+
+def _place(places: list[tuple[str, str]], path: str) -> tuple[str, str]:
     """*path* as a name in the mount that covers it, and that mount's slot: the name of the mount may lead elsewhere by now."""
-    covering = [i for i, mount in enumerate(spec.mounts) if f"{path}/".startswith(f"{mount.destination.rstrip('/')}/")]
-    if not covering:
-        return path, ROOT
-    index = max(covering, key=lambda i: (len(spec.mounts[i].destination), i))
-    mount = spec.mounts[index]
-    return path[len(mount.destination.rstrip("/")) :] or "/", _tree_slot(index, mount)
+    for destination, slot in places:
+        if path.startswith(destination) and path[len(destination) :][:1] in ("", "/"):
+            return path[len(destination) :] or "/", slot
+    return path, ROOT
 
 
 # ---- 4. what the program is and may ----
