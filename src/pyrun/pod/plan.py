@@ -57,26 +57,46 @@ def plan_pod(
 
     Raises :class:`Unsupported` for a pod that *machine* cannot have. What a manifest can say wrong, its parser has refused.
     """
+    pause = plan_pause(pod, machine, death_signal)
+    containers = plan_containers(pod, uid, directory, machine, death_signal, parent)
+    return PodPlan(cgroup_name(uid, parent), pod_paths(directory), pause, containers)
+
+
+def plan_pause(pod: PodSpec, machine: Machine, death_signal: int = 0) -> ProcessPlan:
+    """The first process of the pod, which has to be on its way before the others are even planned."""
     shared = _held_namespaces(pod, machine)
+    files = etc_files(pod, machine)  # which tell a name of the pod's own from the machine's
+    protect = bool(machine.capabilities & capability_mask(("CAP_SYS_RESOURCE",)))
+    return ProcessPlan(
+        name="pause",
+        cgroup=PAUSE_CGROUP,
+        namespaces=tuple([kind for kind in shared if kind == "pid"]),
+        steps=(
+            *plan_sandbox(_named(pod, machine), shared, files, death_signal, protect, machine.memory_bytes),
+            *PAUSE_STEPS,
+        ),
+    )
+
+
+def plan_containers(
+    pod: PodSpec, uid: str, directory: str, machine: Machine, death_signal: int = 0, parent: str = PARENT_CGROUP
+) -> tuple[ProcessPlan, ...]:
+    """The containers, in the order of their creation. Arguments as for :func:`plan_pod`."""
     paths = pod_paths(directory)
     setting = Setting(
-        joined=shared,
+        joined=_held_namespaces(pod, machine),
         sandbox=paths.sandbox,
         opened=_host_paths(pod, paths),
         lacking=machine.lacking,
         death_signal=death_signal,
     )
-    files = etc_files(pod, machine)
-    pod = replace(pod, hostname=pod.hostname or machine.hostname)
-    protect = bool(machine.capabilities & capability_mask(("CAP_SYS_RESOURCE",)))
-    pause = ProcessPlan(
-        name="pause",
-        cgroup=PAUSE_CGROUP,
-        namespaces=tuple([kind for kind in shared if kind == "pid"]),
-        steps=(*plan_sandbox(pod, shared, files, death_signal, protect, machine.memory_bytes), *PAUSE_STEPS),
-    )
-    containers = [_plan_container(pod, container, uid, paths, machine, setting, parent) for container in pod.containers]
-    return PodPlan(cgroup_name(uid, parent), paths, pause, tuple(containers))
+    named = _named(pod, machine)
+    return tuple([_plan_container(named, each, uid, paths, machine, setting, parent) for each in pod.containers])
+
+
+def _named(pod: PodSpec, machine: Machine) -> PodSpec:
+    """A pod on the machine's network has the machine's name, unless it has one of its own."""
+    return pod if pod.hostname else replace(pod, hostname=machine.hostname)
 
 
 def _plan_container(

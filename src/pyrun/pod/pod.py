@@ -11,7 +11,7 @@ import os
 import select
 import time
 
-from pyrun.container.lower import PARENT_CGROUP
+from pyrun.container.lower import cgroup_name
 from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO, source_slot
 from pyrun.errors import AlreadyExists, KernelError, PyrunError, StateError
 from pyrun.kernel.cgroup import Cgroup
@@ -23,7 +23,7 @@ from pyrun.kernel.undo import Undo
 from pyrun.pod.container import PodContainer
 from pyrun.pod.limits import container_limits, pod_limits
 from pyrun.pod.machine import read_machine
-from pyrun.pod.plan import plan_pod
+from pyrun.pod.plan import PodPlan, plan_containers, plan_pause, pod_paths
 from pyrun.pod.sandbox import ACCOUNTED, Sandbox
 from pyrun.pod.volume import check_images, open_volumes, remove_tree
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pyrun.kernel.process import Process
-    from pyrun.pod.plan import PodPlan, ProcessPlan
+    from pyrun.pod.plan import ProcessPlan
     from pyrun.pod.status import ContainerStatus
     from pyrun.spec.pod import Container, PodSpec
 
@@ -173,34 +173,33 @@ class _Builder:
         self.stdio = stdio
 
     def build(self, directory: str, death_signal: int, sandbox: Sandbox | None) -> Pod:
-        # Pure work first: a manifest that cannot be planned touches nothing.
-        uid, parent = (
-            (self.spec.metadata.uid or new_uid(), PARENT_CGROUP) if sandbox is None else (sandbox.uid, sandbox.parent)
-        )
-        plan = plan_pod(self.spec, uid, directory, read_machine(), death_signal, parent)
+        machine = read_machine()
+        # Before anything is touched: a manifest that cannot be planned touches nothing.
+        pause = plan_pause(self.spec, machine, death_signal)
         if sandbox is not None:
-            sandbox.check_fits(plan.pause)
+            sandbox.check_fits(pause)
             self._limit(sandbox.cgroup)
         check_images(self.spec)
         _make_directory(directory)
         self.undo.push(f"remove directory {directory}", remove_tree, directory)
-        volumes = open_volumes(self.spec, plan.paths, self.undo, self.made)
+        volumes = open_volumes(self.spec, pod_paths(directory), self.undo, self.made)
         try:
-            return self._build_in_sandbox(sandbox or self._make_sandbox(uid, plan), plan, volumes)
+            sandbox = sandbox or self._make_sandbox(pause)
+            # While pause is on its way: it takes longer than all of this.
+            name = sandbox.cgroup.name
+            containers = plan_containers(self.spec, sandbox.uid, directory, machine, death_signal, sandbox.parent)
+            return self._build_in_sandbox(sandbox, PodPlan(name, pod_paths(directory), pause, containers), volumes)
         finally:
             for fd in volumes.values():
                 fd.close()
 
-    def _make_sandbox(self, uid: str, plan: PodPlan) -> Sandbox:
-        what = f"pod {self.spec.metadata.name}"
-        cgroup = Cgroup.create(plan.cgroup, optional_controllers=ACCOUNTED)
-        with Undo(what) as undo:
-            undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
-            self._limit(cgroup)
+    def _make_sandbox(self, plan: ProcessPlan) -> Sandbox:
+        uid = self.spec.metadata.uid or new_uid()
+        cgroup = Cgroup.create(cgroup_name(uid), optional_controllers=ACCOUNTED)
+        self.undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
+        self._limit(cgroup)
         with About("pause"):
-            sandbox = Sandbox.create(uid, plan.pause, cgroup)
-        self.undo.push("remove the sandbox", sandbox.remove)
-        return sandbox
+            return Sandbox(uid, plan, cgroup, self.undo)
 
     def _limit(self, cgroup: Cgroup) -> None:
         with About(f"pod {self.spec.metadata.name}"):

@@ -152,18 +152,13 @@ class SandboxPool:
 
     def _make_one(self) -> Sandbox:
         uid = new_uid()
-        try:
+        with Undo(f"sandbox of pod {uid}") as undo:
+            undo.push("tell the pool", self._forget, uid)
             cgroup = self._group.child(f"pod{uid}")
-        except BaseException:
-            self._forget(uid)
-            raise
-        sandbox = Sandbox.create(uid, self._plan, cgroup, lambda: self._forget(uid))
-        try:
+            undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
+            sandbox = Sandbox(uid, self._plan, cgroup, undo)
             sandbox.pause.wait_ready()
-        except BaseException:
-            sandbox.remove()
-            raise
-        return sandbox
+            return sandbox
 
     def _forget(self, uid: str) -> None:
         with self._changed:

@@ -10,14 +10,12 @@ from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.pause import PAUSE_STEPS, PauseProcess
 from pyrun.kernel.step import ParentDeathSignal, Step
-from pyrun.kernel.undo import Undo
 from pyrun.pod.limits import pause_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pyrun.kernel.cgroup import Cgroup
+    from pyrun.kernel.undo import Undo
     from pyrun.pod.plan import ProcessPlan
 
 ACCOUNTED = ("cpu", "memory", "pids", "io")  # what is told about a pod and its containers, limited or not
@@ -29,26 +27,20 @@ class Sandbox:
     ``uid`` is the pod's, ``cgroup`` its group, below ``parent``; ``plan`` is what pause is set up with.
     """
 
-    def __init__(self, uid: str, plan: ProcessPlan, cgroup: Cgroup, pause: PauseProcess, undo: Undo) -> None:
+    def __init__(self, uid: str, plan: ProcessPlan, cgroup: Cgroup, undo: Undo) -> None:
+        """Let pause come up in a leaf of *cgroup*. What ends it goes onto *undo*, which removes the cgroup as well."""
         self.uid = uid
         self.plan = plan
         self.cgroup = cgroup
-        self.pause = pause
         self._undo = undo
-
-    @classmethod
-    def create(
-        cls, uid: str, plan: ProcessPlan, cgroup: Cgroup, removed: Callable[[], object] | None = None
-    ) -> Sandbox:
-        """Let pause come up in *cgroup*, which is the sandbox's from now on: if this fails, it is gone.
-
-        *removed* is called when the sandbox has been removed.
-        """
-        with Undo(f"sandbox of pod {uid}") as undo:
-            if removed is not None:
-                undo.push("tell who made it", removed)
-            undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
-            return cls(uid, plan, cgroup, _start_pause(plan, cgroup, undo), undo)
+        # A cgroup that has controllers for its children may hold no process itself, so pause has a leaf of its own.
+        leaf = cgroup.child(plan.cgroup)
+        undo.push(f"close cgroup {leaf.path}", leaf.close)
+        leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
+        with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
+            steps = plan.steps[: -len(PAUSE_STEPS)]
+            self.pause = PauseProcess.create(steps, namespaces=plan.namespaces, cgroup=leaf, fds={"null": null})
+        undo.push("end pause", self.pause.end)
 
     @property
     def parent(self) -> str:
@@ -64,7 +56,8 @@ class Sandbox:
                 )
 
     def remove(self) -> None:
-        """End pause and whoever else lives in the cgroup, and remove it. Idempotent."""
+        """End pause and whoever else lives in the cgroup, and remove it, with all else that its maker put on the undo stack.
+        Idempotent."""
         self._undo.run()
 
 
@@ -75,15 +68,3 @@ def _made_by(plan: ProcessPlan) -> list[object]:
 
 def _tell(part: object) -> str:
     return part.describe() if isinstance(part, Step) else str(part)
-
-
-def _start_pause(plan: ProcessPlan, cgroup: Cgroup, undo: Undo) -> PauseProcess:
-    # A cgroup that has controllers for its children may hold no process itself, so pause has a leaf of its own.
-    leaf = cgroup.child(plan.cgroup)
-    undo.push(f"close cgroup {leaf.path}", leaf.close)
-    leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
-    with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
-        steps = plan.steps[: -len(PAUSE_STEPS)]
-        pause = PauseProcess.create(steps, namespaces=plan.namespaces, cgroup=leaf, fds={"null": null})
-    undo.push("end pause", pause.end)
-    return pause
