@@ -20,6 +20,7 @@ from typing import TextIO
 import pytest
 
 from fixtures import leaks, machine
+from pyrun.kernel.bare import bare_mount_namespace
 
 MUST_RUN = os.environ.get("PYRUN_MUST_RUN") == "1"
 # Two test runs on one machine would take each other's pods for leaks.
@@ -148,6 +149,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def machine_lock() -> Iterator[TextIO]:
     with LOCK.open("w") as lock:
+        bare_mount_namespace(worth=1)  # stays open for good: not a leak of the test that makes the second pod
         yield lock
 
 

@@ -55,14 +55,16 @@ def test_a_pod_has_a_maximum_only_if_each_container_has_one(tmp_path: Path) -> N
     with running(pod_spec(one, shell(FOREVER, "two")), tmp_path) as it:
         pod = it.pod.cgroup.path
         assert read(pod, *FILES) == [str(shares_to_weight(512)), "max 100000", "max", "0"]
-        assert read(f"{pod}/two", *FILES) == ["1", "max 100000", "max", "0"]
+        assert read(f"{pod}/two", *FILES) == ["1", "max 100000", "max", "1"]
+        assert read(f"{pod}/_pause", *FILES) == ["1", "max 100000", "max", "0"]
 
 
 @pytest.mark.cgroup2
 def test_a_pod_that_asks_for_nothing_has_the_least_share(tmp_path: Path) -> None:
     with running(pod_spec(shell(FOREVER)), tmp_path) as it:
         pod = it.pod.cgroup.path
-        assert read(pod, *FILES) == read(f"{pod}/main", *FILES) == ["1", "max 100000", "max", "0"]
+        assert read(pod, *FILES) == ["1", "max 100000", "max", "0"]
+        assert read(f"{pod}/main", *FILES) == ["1", "max 100000", "max", "1"]
 
 
 @pytest.mark.cgroup2

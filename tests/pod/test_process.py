@@ -205,7 +205,7 @@ def programs(tmp_path: Path) -> Path:
         ("/data/not-executable", 126, "cannot be executed"),
         ("/data/directory", 126, "cannot be executed"),
         ("/data/no-format", 126, "cannot be executed"),
-        ("/data/no-interpreter", 127, "command not found"),
+        ("/data/no-interpreter", 126, "cannot be executed"),
         ("/" + "x" * 5000, 126, "cannot be executed"),
     ],
 )

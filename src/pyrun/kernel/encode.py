@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as StructError
 
 from pyrun._core import lib
 from pyrun.errors import PyrunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyrun.kernel.step_base import Step
 
@@ -48,13 +49,15 @@ class Encoder:
         """A string; 0 for None."""
         return 0 if value is None else self.texts((value,))
 
-    def texts(self, values: Iterable[str]) -> int:
+    def texts(self, values: Sequence[str]) -> int:
         """Strings one after the other, each with its NUL; 0 for none."""
-        raw = [value.encode("utf-8", "surrogateescape") for value in values]
-        for item in raw:
-            if b"\0" in item:
-                raise PyrunError(f"a string for the kernel cannot hold a NUL character: {item!r}")
-        return self.data(b"".join([item + b"\0" for item in raw])) if raw else 0
+        if not values:
+            return 0
+        joined = "\0".join(values)
+        if joined.count("\0") != len(values) - 1:
+            bad = next(value for value in values if "\0" in value)
+            raise PyrunError(f"a string for the kernel cannot hold a NUL character: {bad!r}")
+        return self.data(joined.encode("utf-8", "surrogateescape") + b"\0")
 
     def data(self, value: bytes) -> int:
         """Bytes, aligned so that the child may read numbers from them. Equal ones are stored once."""
@@ -71,17 +74,22 @@ class Encoder:
         return bytes(self._data)
 
 
+ABSENT = ((lib.PLAN_NO_SLOT,) * 3, (0,) * 3, (0,) * 4)
+_kinds: dict[str, int] = {}
+
+
 def encode_step(step: Step, encoder: Encoder) -> bytes:
     """One ``struct plan_step``; what the step leaves out is absent or 0."""
     try:
         fds, strings, numbers = step.fields(encoder)
     except PyrunError as error:
         raise PyrunError(f"{step.describe()}: {error}") from None
-    fds = (*fds, *[lib.PLAN_NO_SLOT] * (3 - len(fds)))
-    strings = (*strings, *[0] * (3 - len(strings)))
-    wrapped = [number & U64 for number in numbers] + [0] * (4 - len(numbers))
-    kind = getattr(lib, "PLAN_" + step.kind)
-    return STEP.pack(kind, step.flags, *fds, *strings, *wrapped)
+    kind = _kinds.get(step.kind) or _kinds.setdefault(step.kind, getattr(lib, "PLAN_" + step.kind))
+    fds, strings, numbers = (fds + ABSENT[0])[:3], (strings + ABSENT[1])[:3], (numbers + ABSENT[2])[:4]
+    try:
+        return STEP.pack(kind, step.flags, *fds, *strings, *numbers)
+    except StructError:  # a negative number, in two's complement
+        return STEP.pack(kind, step.flags, *fds, *strings, *[number & U64 for number in numbers])
 
 
 def encode_plan(

@@ -62,8 +62,9 @@ def plan_pod(
     return PodPlan(cgroup_name(uid, parent), pod_paths(directory), pause, containers)
 
 
-def plan_pause(pod: PodSpec, machine: Machine, death_signal: int = 0) -> ProcessPlan:
-    """The first process of the pod, which has to be on its way before the others are even planned."""
+def plan_pause(pod: PodSpec, machine: Machine, death_signal: int = 0, bare: bool = False) -> ProcessPlan:
+    """The first process of the pod, which has to be on its way before the others are even planned; *bare* as for
+    :func:`plan_sandbox`."""
     shared = _held_namespaces(pod, machine)
     files = etc_files(pod, machine)  # which tell a name of the pod's own from the machine's
     protect = bool(machine.capabilities & capability_mask(("CAP_SYS_RESOURCE",)))
@@ -72,7 +73,7 @@ def plan_pause(pod: PodSpec, machine: Machine, death_signal: int = 0) -> Process
         cgroup=PAUSE_CGROUP,
         namespaces=tuple([kind for kind in shared if kind == "pid"]),
         steps=(
-            *plan_sandbox(_named(pod, machine), shared, files, death_signal, protect, machine.memory_bytes),
+            *plan_sandbox(_named(pod, machine), shared, files, death_signal, protect, machine.memory_bytes, bare),
             *PAUSE_STEPS,
         ),
     )

@@ -14,6 +14,7 @@ import time
 from pyrun.container.lower import cgroup_name
 from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO, source_slot
 from pyrun.errors import AlreadyExists, KernelError, PyrunError, StateError
+from pyrun.kernel.bare import bare_mount_namespace
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.poll import poll_ms
@@ -173,9 +174,9 @@ class _Builder:
         self.stdio = stdio
 
     def build(self, directory: str, death_signal: int, sandbox: Sandbox | None) -> Pod:
-        machine = read_machine()
+        machine, bare = read_machine(), bare_mount_namespace()
         # Before anything is touched: a manifest that cannot be planned touches nothing.
-        pause = plan_pause(self.spec, machine, death_signal)
+        pause = plan_pause(self.spec, machine, death_signal, bare is not None)
         if sandbox is not None:
             sandbox.check_fits(pause)
             self._limit(sandbox.cgroup)
@@ -184,7 +185,7 @@ class _Builder:
         self.undo.push(f"remove directory {directory}", remove_tree, directory)
         volumes = open_volumes(self.spec, pod_paths(directory), self.undo, self.made)
         try:
-            sandbox = sandbox or self._make_sandbox(pause)
+            sandbox = sandbox or self._make_sandbox(pause, bare)
             # While pause is on its way: it takes longer than all of this.
             name = sandbox.cgroup.name
             containers = plan_containers(self.spec, sandbox.uid, directory, machine, death_signal, sandbox.parent)
@@ -193,13 +194,13 @@ class _Builder:
             for fd in volumes.values():
                 fd.close()
 
-    def _make_sandbox(self, plan: ProcessPlan) -> Sandbox:
+    def _make_sandbox(self, plan: ProcessPlan, bare: Fd | None) -> Sandbox:
         uid = self.spec.metadata.uid or new_uid()
         cgroup = Cgroup.create(cgroup_name(uid), optional_controllers=ACCOUNTED)
         self.undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
         self._limit(cgroup)
         with About("pause"):
-            return Sandbox(uid, plan, cgroup, self.undo)
+            return Sandbox(uid, plan, cgroup, self.undo, bare)
 
     def _limit(self, cgroup: Cgroup) -> None:
         with About(f"pod {self.spec.metadata.name}"):

@@ -8,6 +8,7 @@ from collections import deque
 
 from pyrun.container.lower import PARENT_CGROUP
 from pyrun.errors import StateError
+from pyrun.kernel.bare import bare_mount_namespace
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.program import program_fd
@@ -15,7 +16,7 @@ from pyrun.kernel.spawn import spawn
 from pyrun.kernel.step import Duplicate, Exec, NewSession
 from pyrun.kernel.undo import Undo
 from pyrun.pod.machine import read_machine
-from pyrun.pod.plan import plan_pod
+from pyrun.pod.plan import plan_pause
 from pyrun.pod.pod import new_uid
 from pyrun.pod.sandbox import ACCOUNTED, Sandbox
 
@@ -49,7 +50,8 @@ class SandboxPool:
         if size < 1:
             raise ValueError(f"a pool of {size} sandboxes would never hand one out")
         name = f"{PARENT_CGROUP}/pool-{os.getpid()}-{os.urandom(4).hex()}"
-        self._plan = plan_pod(template, "", "/", read_machine(), SIGKILL, name).pause
+        self._bare = bare_mount_namespace(worth=1)
+        self._plan = plan_pause(template, read_machine(), SIGKILL, bare=True)
         self._size = size
         self._ready: deque[Sandbox] = deque()
         self._alive = 0  # made or being made, and not yet removed
@@ -156,7 +158,7 @@ class SandboxPool:
             undo.push("tell the pool", self._forget, uid)
             cgroup = self._group.child(f"pod{uid}")
             undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
-            sandbox = Sandbox(uid, self._plan, cgroup, undo)
+            sandbox = Sandbox(uid, self._plan, cgroup, undo, self._bare)
             sandbox.pause.wait_ready()
             return sandbox
 

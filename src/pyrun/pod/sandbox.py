@@ -9,8 +9,9 @@ from pyrun.errors import StateError
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.pause import PAUSE_STEPS, PauseProcess
-from pyrun.kernel.step import ParentDeathSignal, Step
+from pyrun.kernel.step import JoinNamespaces, ParentDeathSignal, Step
 from pyrun.pod.limits import pause_limits
+from pyrun.pod.sandbox_plan import BARE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ class Sandbox:
     ``uid`` is the pod's, ``cgroup`` its group, below ``parent``; ``plan`` is what pause is set up with.
     """
 
-    def __init__(self, uid: str, plan: ProcessPlan, cgroup: Cgroup, undo: Undo) -> None:
-        """Let pause come up in a leaf of *cgroup*. What ends it goes onto *undo*, which removes the cgroup as well."""
+    def __init__(self, uid: str, plan: ProcessPlan, cgroup: Cgroup, undo: Undo, bare: Fd | None = None) -> None:
+        """Let pause come up in a leaf of *cgroup*. What ends it goes onto *undo*, which removes the cgroup as well.
+
+        *bare* is the mount namespace that *plan* starts from, if it does (:mod:`pyrun.kernel.bare`).
+        """
         self.uid = uid
         self.plan = plan
         self.cgroup = cgroup
@@ -39,7 +43,8 @@ class Sandbox:
         leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
         with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
             steps = plan.steps[: -len(PAUSE_STEPS)]
-            self.pause = PauseProcess.create(steps, namespaces=plan.namespaces, cgroup=leaf, fds={"null": null})
+            fds = {"null": null, **({BARE: bare} if bare is not None else {})}
+            self.pause = PauseProcess.create(steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds)
         undo.push("end pause", self.pause.end)
 
     @property
@@ -62,8 +67,12 @@ class Sandbox:
 
 
 def _made_by(plan: ProcessPlan) -> list[object]:
-    """What makes a difference to the containers; with whom pause dies does not."""
-    return [plan.namespaces, *[step for step in plan.steps if not isinstance(step, ParentDeathSignal)]]
+    """What makes a difference to the containers: not with whom pause dies, and not what its mount namespace was a copy of."""
+    start = JoinNamespaces(BARE, ("mount",))
+    return [
+        plan.namespaces,
+        *[step for step in plan.steps if not isinstance(step, ParentDeathSignal) and step != start],
+    ]
 
 
 def _tell(part: object) -> str:

@@ -13,6 +13,7 @@ from pyrun.kernel.step import (
     Attach,
     ChangeDirectory,
     Duplicate,
+    JoinNamespaces,
     LimitBoundingSet,
     LoopbackUp,
     MakeDirectory,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pyrun.spec.pod import PodSpec
 
 SANDBOX = "sandbox"
+BARE = "bare mount namespace"
 PAUSE_UID = 65535  # Kubernetes' pause image
 SHARED_MEMORY_BYTES = 64 * 1024 * 1024  # containerd, defaultShmSize
 HOSTS = b"""\
@@ -60,17 +62,19 @@ def plan_sandbox(
     death_signal: int = 0,
     protect: bool = True,
     node_memory_bytes: int = 0,
+    bare: bool = False,
 ) -> Plan:
     """The steps before the exec of pause.
 
     *shared* are the namespaces it is to hold (:func:`pyrun.container.lower.shared_namespaces`); *etc_files* has a
     content for each of :data:`ETC_FILES`. *protect* keeps the OOM killer from pause, which takes CAP_SYS_RESOURCE.
-    *node_memory_bytes* is the most that an emptyDir in memory may have.
+    *node_memory_bytes* is the most that an emptyDir in memory may have. With *bare* the mount namespace starts from the one in
+    slot :data:`BARE` (:mod:`pyrun.kernel.bare`).
     """
     return (
         *([SetOomScoreAdj(PAUSE_OOM_SCORE_ADJ)] if protect else []),
         NewSession(),
-        *_namespaces(pod, shared),
+        *_namespaces(pod, shared, bare),
         *_mounts(pod, etc_files, node_memory_bytes),
         PivotRoot(SANDBOX),
         SetMountAttributes("/", attributes=("ro",)),
@@ -84,10 +88,12 @@ def plan_sandbox(
     )
 
 
-def _namespaces(pod: PodSpec, shared: Collection[str]) -> list[Step]:
+def _namespaces(pod: PodSpec, shared: Collection[str], bare: bool) -> list[Step]:
     steps: list[Step] = []
     if "time" in shared:
         steps.append(NewTimeNamespace(pod.time_offsets.monotonic_ns, pod.time_offsets.boottime_ns))
+    if bare:
+        steps.append(JoinNamespaces(BARE, ("mount",)))
     steps.append(Unshare(("mount", *[kind for kind in shared if kind not in ("time", "pid")])))
     if "network" in shared:
         steps.append(LoopbackUp())
