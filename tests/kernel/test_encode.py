@@ -159,3 +159,19 @@ def test_a_plan_beyond_what_the_child_takes_is_refused() -> None:
         encode.encode_plan([SetHostname("x")] * (lib.PLAN_MAX_STEPS + 1), {}, 3, -1)
     with pytest.raises(PyrunError, match="slots"):
         encode.encode_plan((), {str(i): 1 for i in range(lib.PLAN_MAX_SLOTS + 1)}, 3, -1)
+
+
+def test_what_was_encoded_is_remembered_by_the_plan_itself() -> None:
+    """An equal plan of other descriptors gets its own numbers; a plan with other slots, or another plan, its own encoding."""
+    plan = (steps.ChangeDirectory(".", at="a"), steps.MakeDirectory("x", at="b"))
+    slots = len(plan) * (encode.STEP.size + encode.STAMP.size) + encode.HEADER.size
+    for numbers in ((7, 8), (9, 10)):
+        block = encode.encode_plan(plan, dict(zip("ab", numbers, strict=True)), 3, 4)
+        assert [encode.SLOT.unpack_from(block, slots + i * encode.SLOT.size)[0] for i in range(2)] == list(numbers)
+        assert encode.encode_plan((plan[0], plan[1]), dict(zip("ab", numbers, strict=True)), 3, 4) == block
+    swapped = encode.encode_plan(plan, {"b": 7, "a": 8}, 3, 4)
+    assert encode.STEP.unpack_from(swapped, encode.HEADER.size)[2] == 1
+    for count in range(200):  # more than are remembered
+        other = (steps.MakeDirectory(f"{count}", at="a"),)
+        assert f"{count}\0".encode() in encode.encode_plan(other, {"a": 5}, 3, 4)
+    assert [encode.SLOT.unpack_from(encode.encode_plan(plan, {"a": 7, "b": 8}, 3, 4), slots)[0]] == [7]

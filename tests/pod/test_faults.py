@@ -40,7 +40,7 @@ from pyrun.kernel.pause import PauseProcess
 from pyrun.pod import pod as pod_module
 from pyrun.pod import volume as volume_module
 from pyrun.pod.machine import read_machine
-from pyrun.pod.plan import ProcessPlan, plan_pod
+from pyrun.pod.plan import ProcessPlan, plan_containers, plan_pause
 from pyrun.pod.pod import Pod
 from pyrun.spec.pod import PodSpec
 from pyrun.value import replace
@@ -64,9 +64,9 @@ def full_spec(top: Path, **fields: Any) -> PodSpec:
 
 
 def plans(spec: PodSpec) -> list[ProcessPlan]:
-    """What is spawned, in this order."""
-    plan = plan_pod(spec, "uid", "/nowhere", read_machine())
-    return [plan.pause, *plan.containers]
+    """What is spawned, in this order: in a process that has made pods before, as tests/conftest.py sees to."""
+    machine = read_machine()
+    return [plan_pause(spec, machine, bare=True), *plan_containers(spec, "uid", "/nowhere", machine)]
 
 
 # ---- the machine as it was -------------------------------------------------------------------------------------------

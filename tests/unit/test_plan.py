@@ -17,7 +17,7 @@ from fixtures.pod_documents import pods
 from fixtures.pods import host_path, mount, pod_spec, shell
 from pyrun._core import lib
 from pyrun.container.lower import lower_container
-from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO, Setting, plan_container, source_slot
+from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO, Setting, plan_container
 from pyrun.container.security import ALL_CAPABILITIES_MASK, DEFAULT_CAPABILITY_MASK
 from pyrun.errors import SpecError, Unsupported
 from pyrun.kernel.encode import encode_plan
@@ -57,7 +57,7 @@ from pyrun.kernel.step import (
     WriteFile,
 )
 from pyrun.pod.machine import Machine
-from pyrun.pod.plan import PodPlan, ProcessPlan, plan_pod, pod_paths
+from pyrun.pod.plan import PodPlan, ProcessPlan, opened_paths, plan_pod, pod_paths
 from pyrun.pod.sandbox_plan import HOSTS
 from pyrun.spec import oci
 from pyrun.spec.oci_parse import oci_to_json, parse_oci
@@ -86,10 +86,7 @@ def given_slots(pod_plan: PodPlan, process: ProcessPlan, pod: PodSpec) -> dict[s
     """The descriptors that whoever performs the plan gives it; the numbers do not matter."""
     if process is pod_plan.pause:
         return {"null": 3, "program": 4, "ready": 5}
-    disk = [volume.name for volume in pod.volumes if getattr(volume.source, "medium", None) == ""]
-    paths = [f"{DIRECTORY}/volumes/{name}" for name in disk]
-    paths += [volume.source.path for volume in pod.volumes if hasattr(volume.source, "path")]
-    return dict.fromkeys([PAUSE, PAUSE_READY, *STDIO, *[source_slot(path) for path in paths]], 3)
+    return dict.fromkeys([PAUSE, PAUSE_READY, *STDIO, *opened_paths(pod, pod_paths(DIRECTORY)).values()], 3)
 
 
 class Slots:
@@ -370,7 +367,7 @@ def test_the_order_of_a_container() -> None:
 def test_trees_of_the_host_are_cloned_before_its_mount_namespace_is_left() -> None:
     """open_tree(2) clones only what is in the caller's mount namespace."""
     steps = steps_of(shell("true", volumeMounts=[mount("it", "/it")]), volumes=[host_path("it", "/host")])
-    clone = next(i for i, step in enumerate(steps) if isinstance(step, OpenTree) and step.at == source_slot("/host"))
+    clone = next(i for i, step in enumerate(steps) if isinstance(step, OpenTree) and step.at == "volume it")
     assert clone < next(i for i, step in enumerate(steps) if isinstance(step, Unshare))
     inside = [i for i, step in enumerate(steps) if isinstance(step, OpenTree) and step.path.startswith("/etc/")]
     assert min(inside) > next(i for i, step in enumerate(steps) if isinstance(step, JoinNamespaces))
@@ -395,8 +392,8 @@ def trees_of(**fields: Any) -> dict[str, OpenTree]:
 
 def test_a_volume_is_what_its_slot_holds() -> None:
     trees = trees_of()
-    assert (trees["/disk"].at, trees["/disk"].path) == (source_slot(f"{DIRECTORY}/volumes/disk"), "")
-    assert (trees["/host"].at, trees["/host"].path) == (source_slot("/host/path"), "")
+    assert (trees["/disk"].at, trees["/disk"].path) == ("volume disk", "")
+    assert (trees["/host"].at, trees["/host"].path) == ("volume host", "")
     assert (trees["/memory"].at, trees["/memory"].path) == (None, "/volumes/memory")
     for target in ("/disk", "/host", "/memory"):
         assert trees[target].recursive
@@ -423,7 +420,7 @@ def test_read_only_is_for_all_that_is_below() -> None:
 @pytest.mark.parametrize("kind", ["", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"])
 def test_a_device_is_one_only_where_the_manifest_may_mean_one(kind: str) -> None:
     steps = steps_of(shell("true", volumeMounts=[mount("it", "/it")]), volumes=[host_path("it", "/host", kind)])
-    (tree,) = [step for step in steps if isinstance(step, OpenTree) and step.at == source_slot("/host")]
+    (tree,) = [step for step in steps if isinstance(step, OpenTree) and step.at == "volume it"]
     assert tree.attributes == (() if kind == "" else ("nodev",))
 
 
@@ -449,7 +446,7 @@ def test_nodes_and_links_of_dev_make_room_for_volumes() -> None:
 def test_root_of_the_host_with_a_sub_path() -> None:
     spec = shell("true", volumeMounts=[mount("it", "/it", subPath="etc")])
     trees = [step for step in steps_of(spec, volumes=[host_path("it", "/")]) if isinstance(step, OpenTree)]
-    assert (source_slot("/"), "etc") in [(tree.at, tree.path) for tree in trees]
+    assert ("volume it", "etc") in [(tree.at, tree.path) for tree in trees]
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a:b", "/a\\b", "/a,b", "/é"])
@@ -690,3 +687,15 @@ def test_the_size_of_an_empty_dir_in_memory_is_the_least_of_all(
     spec = pod_spec(shell("true", resources={"limits": limits}), volumes=volumes)
     made = [step for step in plan(spec).pause.steps if isinstance(step, NewMount) and step.tree == "tmpfs volumes/it"]
     assert [step.options for step in made] == [("mode=0777", f"size={size}")]
+
+
+def test_what_was_planned_is_remembered_for_pods_of_other_uids_and_directories() -> None:
+    """Neither is in the steps; both are in the configurations."""
+    spec = pod_spec(shell("true", volumeMounts=[mount("it", "/it", subPath="x")]), volumes=[{"name": "it"}])
+    first, second = [plan_pod(spec, uid, f"/run/{uid}", Machine()) for uid in ("1", "2")]
+    assert first.containers[0].steps is second.containers[0].steps
+    assert first.pause.steps is second.pause.steps
+    configurations = [plan.containers[0].oci for plan in (first, second)]
+    assert [oci.linux.cgroups_path for oci in configurations if oci] == ["/pyrun/pod1/main", "/pyrun/pod2/main"]
+    other = plan_pod(spec, "3", "/run/3", Machine(memory_bytes=1 << 40, hosts=b"x"))
+    assert other.pause.steps is not first.pause.steps

@@ -94,14 +94,14 @@ class Setting(Value):
     """What a container is planned into.
 
     ``joined`` are the namespaces that pause holds (slot ``pause``), empty without a sandbox; ``sandbox`` is the prefix of sources
-    that live in pause's mount namespace; ``opened`` are the host paths that the launcher has opened, each in the slot
-    :func:`source_slot`; ``lacking`` are namespaces that this kernel does not have and the container can do without;
-    ``death_signal`` ends it with its launcher.
+    that live in pause's mount namespace; ``opened`` are the host paths that the launcher has opened, each with its slot;
+    ``lacking`` are namespaces that this kernel does not have and the container can do without; ``death_signal`` ends it with
+    its launcher.
     """
 
     joined: tuple[str, ...] = ()
     sandbox: str = ""
-    opened: tuple[str, ...] = ()
+    opened: tuple[tuple[str, str], ...] = ()
     lacking: tuple[str, ...] = ()
     death_signal: int = 0
     gated: bool = True
@@ -112,11 +112,6 @@ class ContainerPlan(Value):
 
     steps: Plan
     clone_namespaces: tuple[str, ...]
-
-
-def source_slot(path: str) -> str:
-    """The slot of a host path that the launcher has opened."""
-    return f"source {path}"
 
 
 def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPlan:
@@ -190,18 +185,18 @@ def _source_trees(spec: OciSpec, mounts: list[MountPlan], setting: Setting, sand
         if plan.type or bool(inside) != sandbox:
             continue
         source = plan.source[len(setting.sandbox) :] if inside else plan.source
-        opened = () if inside else setting.opened  # the same name in the sandbox is another thing
+        opened = {} if inside else dict(setting.opened)  # the same name in the sandbox is another thing
         steps += _open_source(source, plan, opened, _tree_slot(i, mount), f"/mounts/{i}/source")
     return steps
 
 
-def _open_source(source: str, plan: MountPlan, opened: tuple[str, ...], tree: str, pointer: str) -> list[Step]:
+def _open_source(source: str, plan: MountPlan, opened: dict[str, str], tree: str, pointer: str) -> list[Step]:
     base, mark, inner = source.partition(SUB_PATH_MARK)
     if not base.startswith("/"):
         raise SpecError(pointer, f"{source!r}: the source of a bind mount must be an absolute path")
     options = (plan.recursive, plan.attributes, plan.clear, plan.propagation)
     if base in opened:
-        return [OpenTree(inner, tree, source_slot(base), *options, 0o755 if mark else 0)]
+        return [OpenTree(inner, tree, opened[base], *options, 0o755 if mark else 0)]
     if not mark:
         return [OpenTree(base, tree, None, *options)]
     base_slot = f"{tree} base"

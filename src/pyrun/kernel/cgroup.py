@@ -49,6 +49,8 @@ class Cgroup:
         self._shared = shared  # the groups between root and this one go with it when they are empty
         self._optional = optional
         self._available: frozenset[str] | None = None
+        self._given: set[str] = set()  # controllers that this group's children have had
+        self._optional_given = False
 
     def __repr__(self) -> str:
         return f"<Cgroup {self.path}{' closed' if self._fd.closed else ''}>"
@@ -93,9 +95,14 @@ class Cgroup:
         """Make a group directly below this one. Arguments and errors as for :meth:`create`."""
         (part,) = tree.split_name(name)
         needed = _needed(controllers, limits)
-        self._ensure(needed, self._optional)
+        # What children before this one got, or could not get, is not asked for again.
+        optional = frozenset() if self._optional_given else self._optional
+        needed = {controller: why for controller, why in needed.items() if controller not in self._given}
+        self._ensure(needed, optional)
         with _translated(f"{self.path}/{part}"):
-            fd = tree.make_below(self._fd, part, self.root, needed, self._optional)
+            fd = tree.make_below(self._fd, part, self.root, needed, optional)
+        self._given.update(needed)
+        self._optional_given = True
         child = Cgroup(self.root, f"{self.name}/{part}", fd, created=True, shared=False, optional=self._optional)
         child._available = self._available
         return child._limited(limits)

@@ -7,12 +7,13 @@ from struct import error as StructError
 
 from pyrun._core import lib
 from pyrun.errors import PyrunError
+from pyrun.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pyrun.kernel.step_base import Step
+    from pyrun.kernel.step_base import Plan, Step
 
 HEADER = Struct("=IIIIIiiIiI")  # struct plan_header
 STEP = Struct("=II3i3I4Q")  # struct plan_step
@@ -24,9 +25,8 @@ U64 = 2**64 - 1
 class Encoder:
     """Collects the data of the steps and gives slots their numbers, in the order in which the steps run."""
 
-    def __init__(self, given: Mapping[str, int]) -> None:
+    def __init__(self, given: Iterable[str]) -> None:
         self._slots = {name: index for index, name in enumerate(given)}
-        self._descriptors = list(given.values())
         self._data = bytearray()
         self._known: dict[bytes, int] = {}
 
@@ -41,8 +41,7 @@ class Encoder:
     def fill(self, name: str) -> int:
         """The number of a slot that the step puts a descriptor into."""
         if name not in self._slots:
-            self._slots[name] = len(self._descriptors)
-            self._descriptors.append(-1)
+            self._slots[name] = len(self._slots)
         return self._slots[name]
 
     def text(self, value: str | None) -> int:
@@ -67,8 +66,9 @@ class Encoder:
             self._data += value or b"\0"
         return self._known[value]
 
-    def slots(self) -> bytes:
-        return b"".join([SLOT.pack(fd, 0) for fd in self._descriptors])
+    @property
+    def slot_count(self) -> int:
+        return len(self._slots)
 
     def block(self) -> bytes:
         return bytes(self._data)
@@ -92,37 +92,66 @@ def encode_step(step: Step, encoder: Encoder) -> bytes:
         return STEP.pack(kind, step.flags, *fds, *strings, *[number & U64 for number in numbers])
 
 
+class _Encoded(Value):
+    """A plan without the numbers that differ from one spawn to the next: the descriptors."""
+
+    plan: Plan
+    names: tuple[str, ...]
+    steps: bytes
+    slot_count: int
+    data: bytes
+
+
+_remembered: dict[int, _Encoded] = {}
+REMEMBERED_MOST = 64
+
+
+def _encode(steps: Plan, names: tuple[str, ...]) -> _Encoded:
+    """*steps* with slots for *names*. What was encoded before is remembered: by the tuple itself, which cannot change, and which
+    the memory keeps alive, so that no other has its id."""
+    found = _remembered.get(id(steps))
+    if found is not None and found.plan is steps and found.names == names:
+        return found
+    encoder = Encoder(names)
+    encoded = b"".join([encode_step(step, encoder) for step in steps])
+    found = _Encoded(steps, names, encoded, encoder.slot_count, encoder.block())
+    _check(found)
+    if len(_remembered) >= REMEMBERED_MOST:
+        _remembered.clear()
+    _remembered[id(steps)] = found
+    return found
+
+
 def encode_plan(
-    steps: Sequence[Step],
+    steps: Plan,
     given: Mapping[str, int],
     report_fd: int,
     gate_fd: int,
     fault: tuple[int, int] | None = None,
 ) -> bytes:
     """The whole block. *given* has a descriptor for each slot that no step fills; *fault* is (index, errno) for the test hook."""
-    encoder = Encoder(given)
-    encoded = b"".join([encode_step(step, encoder) for step in steps])
-    slots, data = encoder.slots(), encoder.block()
-    _check(steps, given, len(slots) // SLOT.size)
-    stamps = bytes(STAMP.size * len(steps))
-    size = HEADER.size + len(encoded) + len(stamps) + len(slots) + len(data)
-    fail_step, fail_errno = fault or (lib.PLAN_NO_STEP, 0)
-    counts = (lib.PLAN_MAGIC, size, len(steps), len(slots) // SLOT.size, len(data))
-    header = HEADER.pack(*counts, report_fd, gate_fd, fail_step, fail_errno, 0)
-    return header + encoded + stamps + slots + data
-
-
-def _check(steps: Sequence[Step], given: Mapping[str, int], slot_count: int) -> None:
-    """What the child would refuse, or never come back from."""
-    if len(steps) > lib.PLAN_MAX_STEPS or slot_count > lib.PLAN_MAX_SLOTS:
-        raise PyrunError(
-            f"{len(steps)} steps with {slot_count} slots are more than a plan holds "
-            f"({lib.PLAN_MAX_STEPS} and {lib.PLAN_MAX_SLOTS})"
-        )
     for name, fd in given.items():
         if fd < 0:
             raise PyrunError(f"slot {name!r} was given {fd}, which is no descriptor")
-    if [step.kind for step in steps].count("GATE") > 1:
+    encoded = _encode(steps, tuple(given))
+    descriptors = [*given.values(), *[-1] * (encoded.slot_count - len(given))]
+    slots = b"".join([SLOT.pack(fd, 0) for fd in descriptors])
+    stamps = bytes(STAMP.size * len(steps))
+    size = HEADER.size + len(encoded.steps) + len(stamps) + len(slots) + len(encoded.data)
+    fail_step, fail_errno = fault or (lib.PLAN_NO_STEP, 0)
+    counts = (lib.PLAN_MAGIC, size, len(steps), encoded.slot_count, len(encoded.data))
+    header = HEADER.pack(*counts, report_fd, gate_fd, fail_step, fail_errno, 0)
+    return header + encoded.steps + stamps + slots + encoded.data
+
+
+def _check(encoded: _Encoded) -> None:
+    """What the child would refuse, or never come back from."""
+    if len(encoded.plan) > lib.PLAN_MAX_STEPS or encoded.slot_count > lib.PLAN_MAX_SLOTS:
+        raise PyrunError(
+            f"{len(encoded.plan)} steps with {encoded.slot_count} slots are more than a plan holds "
+            f"({lib.PLAN_MAX_STEPS} and {lib.PLAN_MAX_SLOTS})"
+        )
+    if [step.kind for step in encoded.plan].count("GATE") > 1:
         raise PyrunError("a plan has one gate at most: the launcher opens it once")
 
 

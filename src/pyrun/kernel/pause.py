@@ -59,13 +59,14 @@ class PauseProcess:
     ) -> PauseProcess:
         """Let a child run *plan* and become pause, and return without waiting for it: see :meth:`wait_ready`.
 
-        The plan's slots ``program`` and ``ready`` are filled here; it must not end in an exec of its own.
+        The plan's slots ``program`` and ``ready`` are filled here; it ends in :data:`PAUSE_STEPS`, or they are added.
         """
         ready, child_ready = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
         try:
             with child_ready:
                 given = {**(fds or {}), "program": program_fd("pyrun-pause"), "ready": child_ready}
-                setup = create((*plan, *PAUSE_STEPS), namespaces=namespaces, cgroup=cgroup, fds=given)
+                steps = plan if plan[-len(PAUSE_STEPS) :] == PAUSE_STEPS else (*plan, *PAUSE_STEPS)
+                setup = create(steps, namespaces=namespaces, cgroup=cgroup, fds=given)
         except BaseException:
             ready.close()
             raise

@@ -57,7 +57,7 @@ class Created:
     calls :meth:`start` or :meth:`abandon`.
     """
 
-    def __init__(self, steps: Sequence[Step], process: Process, report: Fd, gate: Fd | None, plan_fd: Fd) -> None:
+    def __init__(self, steps: Plan, process: Process, report: Fd, gate: Fd | None, plan_fd: Fd) -> None:
         self.process = process
         self.warnings: list[StepError] = []
         self.stamps: list[tuple[int, int]] = []
@@ -188,7 +188,10 @@ def create(
             "ignored",
             "heard: the kernel would reap its children, and nobody learn how they ended",
         )
-    steps = (*_namespace_steps(namespaces), *plan)
+    first = _namespace_steps(namespaces)
+    steps = (
+        (*first, *plan) if first else tuple(plan)
+    )  # the same tuple, where it is one: what it encodes to is remembered
     numbers = {name: fd if isinstance(fd, int) else fd.fileno() for name, fd in (fds or {}).items()}
     gated = any([isinstance(step, Gate) for step in steps])
     owned: list[Fd] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrun.container.layout import PodPaths
 from pyrun.container.lower import PARENT_CGROUP, cgroup_name, lower_container, shared_namespaces, volume_source
-from pyrun.container.plan import Setting, plan_container
+from pyrun.container.plan import ContainerPlan, Setting, plan_container
 from pyrun.container.security import capability_mask
 from pyrun.errors import Unsupported
 from pyrun.kernel.pause import PAUSE_STEPS
@@ -14,10 +14,12 @@ from pyrun.value import Value, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyrun.kernel.step import Plan
     from pyrun.pod.machine import Machine
     from pyrun.spec.oci import OciSpec
-    from pyrun.spec.pod import Container, PodSpec
+    from pyrun.spec.pod import PodSpec
 
 PAUSE_CGROUP = "_pause"  # not a DNS label, so no container can have this name
 
@@ -65,18 +67,17 @@ def plan_pod(
 def plan_pause(pod: PodSpec, machine: Machine, death_signal: int = 0, bare: bool = False) -> ProcessPlan:
     """The first process of the pod, which has to be on its way before the others are even planned; *bare* as for
     :func:`plan_sandbox`."""
+    (plan,) = _remember((pod, machine, death_signal, bare), lambda: (_plan_pause(pod, machine, death_signal, bare),))
+    return ProcessPlan("pause", PAUSE_CGROUP, plan.clone_namespaces, plan.steps)
+
+
+def _plan_pause(pod: PodSpec, machine: Machine, death_signal: int, bare: bool) -> ContainerPlan:
     shared = _held_namespaces(pod, machine)
     files = etc_files(pod, machine)  # which tell a name of the pod's own from the machine's
     protect = bool(machine.capabilities & capability_mask(("CAP_SYS_RESOURCE",)))
-    return ProcessPlan(
-        name="pause",
-        cgroup=PAUSE_CGROUP,
-        namespaces=tuple([kind for kind in shared if kind == "pid"]),
-        steps=(
-            *plan_sandbox(_named(pod, machine), shared, files, death_signal, protect, machine.memory_bytes, bare),
-            *PAUSE_STEPS,
-        ),
-    )
+    named = _named(pod, machine)
+    steps = plan_sandbox(named, shared, files, death_signal, protect, machine.memory_bytes, bare)
+    return ContainerPlan((*steps, *PAUSE_STEPS), tuple([kind for kind in shared if kind == "pid"]))
 
 
 def plan_containers(
@@ -87,12 +88,22 @@ def plan_containers(
     setting = Setting(
         joined=_held_namespaces(pod, machine),
         sandbox=paths.sandbox,
-        opened=_host_paths(pod, paths),
+        opened=tuple(opened_paths(pod, paths).items()),
         lacking=machine.lacking,
         death_signal=death_signal,
     )
     named = _named(pod, machine)
-    return tuple([_plan_container(named, each, uid, paths, machine, setting, parent) for each in pod.containers])
+    specs = [
+        lower_container(named, each, uid, paths, machine.memory_bytes, machine.capabilities, parent)
+        for each in pod.containers
+    ]
+    plans = _remember((named, machine, death_signal), lambda: tuple([plan_container(oci, setting) for oci in specs]))
+    return tuple(
+        [
+            ProcessPlan(each.name, each.name, plan.clone_namespaces, plan.steps, oci)
+            for each, oci, plan in zip(pod.containers, specs, plans, strict=True)
+        ]
+    )
 
 
 def _named(pod: PodSpec, machine: Machine) -> PodSpec:
@@ -100,12 +111,22 @@ def _named(pod: PodSpec, machine: Machine) -> PodSpec:
     return pod if pod.hostname else replace(pod, hostname=machine.hostname)
 
 
-def _plan_container(
-    pod: PodSpec, container: Container, uid: str, paths: PodPaths, machine: Machine, setting: Setting, parent: str
-) -> ProcessPlan:
-    oci = lower_container(pod, container, uid, paths, machine.memory_bytes, machine.capabilities, parent)
-    plan = plan_container(oci, setting)
-    return ProcessPlan(container.name, container.name, plan.clone_namespaces, plan.steps, oci)
+_remembered: dict[tuple[object, ...], tuple[ContainerPlan, ...]] = {}
+REMEMBERED_MOST = 32
+
+
+def _remember(key: tuple[object, ...], plan: Callable[[], tuple[ContainerPlan, ...]]) -> tuple[ContainerPlan, ...]:
+    """What *plan* made for *key* before: whoever runs many pods runs them from a few manifests.
+
+    Neither the pod's uid nor its directory is in the steps, which know volumes by their slots.
+    """
+    found = _remembered.get(key)
+    if found is None:
+        found = plan()
+        if len(_remembered) >= REMEMBERED_MOST:
+            _remembered.clear()
+        _remembered[key] = found
+    return found
 
 
 def _held_namespaces(pod: PodSpec, machine: Machine) -> tuple[str, ...]:
@@ -115,9 +136,10 @@ def _held_namespaces(pod: PodSpec, machine: Machine) -> tuple[str, ...]:
     return tuple([kind for kind in shared_namespaces(pod) if kind not in machine.lacking])
 
 
-def _host_paths(pod: PodSpec, paths: PodPaths) -> tuple[str, ...]:
-    """The paths of the host that the launcher opens for the pod's volumes, each once."""
-    on_host = [
-        each for each in pod.volumes if not (isinstance(each.source, EmptyDir) and each.source.medium == "Memory")
-    ]
-    return tuple({volume_source(volume, paths): None for volume in on_host})
+def opened_paths(pod: PodSpec, paths: PodPaths) -> dict[str, str]:
+    """The paths of the host that the launcher opens for the pod's volumes, each once, with the slot that it is for."""
+    found: dict[str, str] = {}
+    for volume in pod.volumes:
+        if not (isinstance(volume.source, EmptyDir) and volume.source.medium == "Memory"):
+            found.setdefault(volume_source(volume, paths), f"volume {volume.name}")
+    return found

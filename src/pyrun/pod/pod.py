@@ -12,7 +12,7 @@ import select
 import time
 
 from pyrun.container.lower import cgroup_name
-from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO, source_slot
+from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO
 from pyrun.errors import AlreadyExists, KernelError, PyrunError, StateError
 from pyrun.kernel.bare import bare_mount_namespace
 from pyrun.kernel.cgroup import Cgroup
@@ -24,7 +24,7 @@ from pyrun.kernel.undo import Undo
 from pyrun.pod.container import PodContainer
 from pyrun.pod.limits import container_limits, pod_limits
 from pyrun.pod.machine import read_machine
-from pyrun.pod.plan import PodPlan, plan_containers, plan_pause, pod_paths
+from pyrun.pod.plan import PodPlan, opened_paths, plan_containers, plan_pause, pod_paths
 from pyrun.pod.sandbox import ACCOUNTED, Sandbox
 from pyrun.pod.volume import check_images, open_volumes, remove_tree
 
@@ -258,7 +258,7 @@ class _Builder:
                 PAUSE: pause,
                 PAUSE_READY: pause.ready,
                 **descriptors,
-                **{source_slot(path): fd for path, fd in volumes.items()},
+                **{slot: volumes[path] for path, slot in opened_paths(self.spec, pod.plan.paths).items()},
             },
         )
         made = PodContainer(container.name, cgroup, created, plan)

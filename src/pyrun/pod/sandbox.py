@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pyrun.errors import StateError
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
-from pyrun.kernel.pause import PAUSE_STEPS, PauseProcess
+from pyrun.kernel.pause import PauseProcess
 from pyrun.kernel.step import JoinNamespaces, ParentDeathSignal, Step
 from pyrun.pod.limits import pause_limits
 from pyrun.pod.sandbox_plan import BARE
@@ -42,9 +42,8 @@ class Sandbox:
         undo.push(f"close cgroup {leaf.path}", leaf.close)
         leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
         with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
-            steps = plan.steps[: -len(PAUSE_STEPS)]
             fds = {"null": null, **({BARE: bare} if bare is not None else {})}
-            self.pause = PauseProcess.create(steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds)
+            self.pause = PauseProcess.create(plan.steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds)
         undo.push("end pause", self.pause.end)
 
     @property
