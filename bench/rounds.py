@@ -1,57 +1,84 @@
-"""Measuring: everything that is compared runs interleaved (A B C A B C ...), with pauses, and is told as medians and ratios."""
+"""The method: everything that is compared runs interleaved, A B C A B C, with pauses between.
+
+In a tight loop some of the kernel's waits (RCU grace periods) vanish from what is measured, and what disturbs a machine hits
+whole rounds; so each case pauses after it ran, and ratios are taken pair by pair within a round.
+"""
 
 from __future__ import annotations
 
-import os
-import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-PAUSE_S = 0.05  # in a tight loop some kernel waits (RCU grace periods) disappear from what is measured
+from bench.answer import Series
+
+PAUSE_S = 0.05
+ROUNDS = 30
+QUICK_ROUNDS = 7
+WARM_UP = 1
+WHOLE = "whole"
+
+Figures = Mapping[str, float]
+
+
+class CaseFailed(Exception):
+    """A case cannot be measured, or not any more; the text says why."""
 
 
 @dataclass(frozen=True)
-class Result:
-    """Times of one case in microseconds, one per round."""
+class Case:
+    """Something to measure. *run* returns its figures by name; None: the time it took is the figure."""
 
+    group: str
     name: str
-    times_us: tuple[float, ...]
-
-    def quantile(self, part: float) -> float:
-        return sorted(self.times_us)[min(len(self.times_us) - 1, int(part * len(self.times_us)))]
-
-    @property
-    def median_us(self) -> float:
-        return statistics.median(self.times_us)
+    run: Callable[[], Figures | None]
+    unit: str = "µs"
 
 
-def measure(cases: dict[str, Callable[[], object]], rounds: int) -> list[Result]:
-    """Run every case once per round, in turn; the first round warms up and is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in cases}
-    for number in range(rounds + 1):
-        for name, case in cases.items():
-            begin = time.perf_counter()
-            case()
-            if number:
-                times[name].append((time.perf_counter() - begin) * 1e6)
-            time.sleep(PAUSE_S)
-    return [Result(name, tuple(values)) for name, values in times.items()]
+@dataclass
+class Measured:
+    series: list[Series] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def table(title: str, results: list[Result]) -> str:
-    """Median, p10, p90, p99, and the median of the ratios, round by round, to the first case."""
-    width = max(len(result.name) for result in results)
-    lines = [title, f"  {'case':{width}}  {'median µs':>10} {'p10':>9} {'p90':>9} {'p99':>9}  ratio"]
-    for result in results:
-        ratio = statistics.median(a / b for a, b in zip(result.times_us, results[0].times_us, strict=True))
-        numbers = f"{result.median_us:10.0f} {result.quantile(0.1):9.0f} {result.quantile(0.9):9.0f} {result.quantile(0.99):9.0f}"
-        lines.append(f"  {result.name:{width}}  {numbers}  {ratio:5.2f}")
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Rounds:
+    """How measuring is done. Clock and sleep are parameters for the tests."""
+
+    count: int = ROUNDS
+    warm_up: int = WARM_UP
+    pause_s: float = PAUSE_S
+    clock_ns: Callable[[], int] = time.perf_counter_ns
+    sleep: Callable[[float], None] = time.sleep
+
+    def measure(self, cases: Sequence[Case], progress: Callable[[str], None] = lambda _case: None) -> Measured:
+        """Run every case once per round, in turn. A case that fails is left out as a whole, and noted."""
+        found = Measured()
+        figures: dict[Case, list[Figures]] = {case: [] for case in cases}
+        for number in range(self.warm_up + self.count):
+            for case in list(figures):
+                progress(f"{case.group}: {case.name}")
+                try:
+                    result = self._once(case)
+                except CaseFailed as error:
+                    del figures[case]
+                    found.notes.append(f"{case.group}: {case.name} is not measured: {error}")
+                    continue
+                if number >= self.warm_up:
+                    figures[case].append(result)
+                self.sleep(self.pause_s)
+        for case, rounds in figures.items():
+            found.series += _series(case, rounds)
+        return found
+
+    def _once(self, case: Case) -> Figures:
+        begin_ns = self.clock_ns()
+        figures = case.run()
+        return {WHOLE: (self.clock_ns() - begin_ns) / 1000} if figures is None else figures
 
 
-def machine() -> str:
-    """Kernel, cores and load, and a warning when the load makes the numbers doubtful."""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    busy = "  BUSY: do not trust these numbers" if load > cores / 2 else ""
-    return f"Linux {os.uname().release}, {cores} cores, load {load:.2f}{busy}"
+def _series(case: Case, rounds: Sequence[Figures]) -> list[Series]:
+    metrics = rounds[0] if rounds else {}
+    return [
+        Series(case.group, case.name, metric, tuple(each[metric] for each in rounds), case.unit) for metric in metrics
+    ]

@@ -1,0 +1,1 @@
+"""The benchmarks behind ``./dev bench``; README.md has the method."""
