@@ -1,0 +1,1 @@
+"""One file per question: ``ask(bench)`` measures and answers."""
