@@ -69,7 +69,10 @@ class Goal:
 
 @dataclass
 class Answer:
-    """All that one question brought to light. ``notes`` say what is not there, and why, and what is not equal."""
+    """All that one question brought to light. ``notes`` say what is not there, and why, and what is not equal.
+
+    ``compared``: the cases of a group do the same, so ratios mean something.
+    """
 
     series: list[Series] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
@@ -77,6 +80,7 @@ class Answer:
     bars: list[Bars] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    compared: bool = True
 
     def find(self, group: str, case: str, metric: str) -> Series | None:
         wanted = (group, case, metric)
@@ -140,6 +144,7 @@ def _read_answer(found: Mapping[str, Any]) -> Answer:
         [Bars(**{**each, "bars": tuple(each["bars"]), "parts": _tuples(each["parts"])}) for each in found["bars"]],
         [Goal(**each) for each in found["goals"]],
         list(found["notes"]),
+        found["compared"],
     )
 
 

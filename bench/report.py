@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bench.answer import Answer, Bars, Lines, Series, read_document
 from bench.machine import heading, warning
-from bench.table import goal_row, groups, tables
+from bench.table import GOAL_COLUMNS, WORDS, goal_row, groups, tables
 
 WIDTH_INCHES = 9.0
 ROW_INCHES = 0.32
@@ -20,7 +20,7 @@ STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem } caption { text-align: left; font-weight: 600 }
 th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #ddd }
-th:first-child, td:first-child { text-align: left } .busy { color: #b00; font-weight: 600 } .note { color: #555 }
+.words { text-align: left } .busy { color: #b00; font-weight: 600 } .note { color: #555 }
 svg { max-width: 100%; height: auto }
 """
 
@@ -42,7 +42,7 @@ def render(found: Mapping[str, Any]) -> str:
 def _question(name: str, answer: Answer) -> Iterator[str]:
     yield f"<h2>{_text(name)}</h2>"
     if answer.goals:
-        yield _table("what to reach", ("what", "ratio", "wanted", ""), [goal_row(goal) for goal in answer.goals])
+        yield _table("", GOAL_COLUMNS, [goal_row(goal) for goal in answer.goals])
     for series in groups(answer.series):
         yield _svg(_draw_distribution(series))
     for bars in answer.bars:
@@ -121,7 +121,12 @@ def _text(words: str) -> str:
     return html.escape(words)
 
 
+def _cells(sides: Sequence[str], row: Sequence[str]) -> str:
+    return "".join(f"<td{side}>{_text(cell)}</td>" for side, cell in zip(sides, row, strict=True))
+
+
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_text(column)}</th>" for column in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    sides = [' class="words"' if column in WORDS else "" for column in columns]
+    head = "".join(f"<th{side}>{_text(column)}</th>" for side, column in zip(sides, columns, strict=True))
+    body = "".join(f"<tr>{_cells(sides, row)}</tr>" for row in rows)
     return f"<table><caption>{_text(title)}</caption><tr>{head}</tr>{body}</table>"

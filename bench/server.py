@@ -89,6 +89,7 @@ class Limit(Server):
         "exec": ("running", "exited"),
         "clone": ("running", "exited"),
         "join": ("running", "exited"),
+        "hold": ("running", "destroyed"),
     }
 
     def __init__(self, world: World, program: Sequence[str] = TRUE) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from bench.answer import Answer, Goal, Series, ratio_of
 from bench.statistics import median, quantile
 
-COLUMNS = ("case", "median", "p10", "p90", "p99", "ratio")
-LEFT = 1  # columns that are words
+COLUMNS = ("of", "case", "median", "p10", "p90", "p99", "ratio")
+GOAL_COLUMNS = ("what to reach", "ratio", "wanted", "")
+WORDS = frozenset(("of", "case", "module", "what", *GOAL_COLUMNS[::3]))  # their columns begin at the left
 
 
 def number(value: float) -> str:
@@ -18,10 +19,10 @@ def number(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def series_row(series: Series, all_series: Sequence[Series]) -> tuple[str, ...]:
+def series_row(series: Series, answer: Answer) -> tuple[str, ...]:
     values = series.values
     figures = [median(values), *[quantile(values, part) for part in (0.1, 0.9, 0.99)]]
-    ratio = ratio_of(series, all_series)
+    ratio = ratio_of(series, answer.series) if answer.compared else None
     return (series.case, *map(number, figures), "" if ratio is None else f"{ratio:.2f}")
 
 
@@ -34,11 +35,14 @@ def groups(all_series: Sequence[Series]) -> list[list[Series]]:
 
 
 def tables(answer: Answer) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-    """Title, columns and rows of each table: one for each group and figure, then the sheets."""
-    for members in groups(answer.series):
-        first = members[0]
-        rows = [series_row(each, answer.series) for each in members]
-        yield f"{first.group}: {first.metric}, {first.unit}", COLUMNS, rows
+    """Title, columns and rows of each table: one for each figure, in which what is compared stands together; then the sheets."""
+    for metric, unit in {(each.metric, each.unit): None for each in answer.series}:
+        rows: list[tuple[str, ...]] = []
+        for members in groups(answer.series):
+            if (members[0].metric, members[0].unit) == (metric, unit):
+                names = [members[0].group, *[""] * (len(members) - 1)]
+                rows += [(name, *series_row(each, answer)) for name, each in zip(names, members, strict=True)]
+        yield f"{metric}, {unit}", COLUMNS, rows
     for sheet in answer.sheets:
         yield sheet.title, sheet.columns, list(sheet.rows)
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bench.answer import Answer
-from bench.table import LEFT, goal_row, tables
+from bench.table import GOAL_COLUMNS, WORDS, goal_row, tables
 
 NARROW = 110  # where the output is no terminal, rich would take 80 columns
 
@@ -30,14 +30,16 @@ class Terminal:
             self._draw(heading, columns, rows)
         if answer.goals:
             rows = [goal_row(goal) for goal in answer.goals]
-            self._draw("what to reach", ("what", "ratio", "wanted", ""), rows)
+            self._draw("", GOAL_COLUMNS, rows)
         for note in answer.notes:
             self.say(f"  {note}", "dim")
 
     def _draw(self, heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, column in enumerate(columns):
-            table.add_column(column, justify="left" if index < LEFT else "right", overflow="fold")
+        table = Table(
+            title=heading or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        )
+        for column in columns:
+            table.add_column(column, justify="left" if column in WORDS else "right", overflow="fold")
         for row in rows:
             table.add_row(*row)
         self._console.print(table)

@@ -6,9 +6,11 @@ process imports the library and next to nothing else, and is as big as it was to
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -102,6 +104,37 @@ def stamped_pod(rootfs: str, containers: int, program: Sequence[str]) -> Figures
     return {"first instruction": (last - watch.begin_ns) / 1000}
 
 
+def traced_pod(rootfs: str, containers: int, program: Sequence[str]) -> Figures:
+    """The time that each kind of step took in each process, and what the launcher did meanwhile, as ``process/kind``."""
+    spec = spec_of(rootfs, containers, program)
+    begin_ns = time.monotonic_ns()
+    phases = []
+
+    def phase(name: str) -> None:
+        nonlocal begin_ns
+        now_ns = time.monotonic_ns()
+        phases.append(pyrun.Phase(name, begin_ns, now_ns))
+        begin_ns = now_ns
+
+    with create(spec, _null) as made:
+        phase("create")
+        made.start()
+        phase("start")
+        made.wait()
+        phase("wait")
+        trace = pyrun.trace_pod(made, os.getpid(), phases)
+    figures: Figures = {}
+    names: dict[int, str] = {}
+    for event in trace["traceEvents"]:  # type: ignore[attr-defined]
+        if event["name"] == "process_name":
+            names[event["pid"]] = event["args"]["name"]
+        elif event["ph"] == "X" and event["cat"] != "program":
+            kind = event["name"] if event["cat"] == "launcher" else event["cat"]
+            key = f"{names[event['pid']]}/{kind}"
+            figures[key] = figures.get(key, 0.0) + event["dur"]
+    return figures
+
+
 def up(name: str, rootfs: str, containers: int, program: Sequence[str]) -> list[int]:
     """Start a pod that stays, and wait until each container has written a byte; the pids of pause and of the containers."""
     with pipe() as (reading, writing):
@@ -118,6 +151,114 @@ def down(name: str) -> Figures:
     """Remove it, running as it is."""
     watch = Watch()
     _pods.pop(name).remove()
+    watch.mark("removed")
+    return watch.marks
+
+
+def execute(name: str, program: Sequence[str]) -> Figures:
+    """A program in the first container of a pod that is up."""
+    container = next(iter(_pods[name].containers.values()))
+    watch = Watch()
+    with container.exec(list(program), stdio=(_null, _null, _null)) as process:
+        watch.mark("running")
+        process.wait()
+    watch.mark("exited")
+    return watch.marks
+
+
+# ---- many pods -------------------------------------------------------------------------------------------------------
+
+
+def grow(rootfs: str, total: int, program: Sequence[str]) -> Figures:
+    """Start pods of one container until *total* are alive."""
+    watch = Watch()
+    spec = spec_of(rootfs, 1, program)
+    while len(_pods) < total:
+        made = create(spec, _null)
+        made.start()
+        _pods[f"{len(_pods)}"] = made
+    watch.mark("grown")
+    return watch.marks
+
+
+def weigh() -> Figures:
+    """The proportional share (PSS) of this process, of all pauses and of all containers, and the descriptors that we hold."""
+    gc.collect()
+    pauses = [each.sandbox.pause.process.pid for each in _pods.values()]
+    containers = [container.process.pid for each in _pods.values() for container in each.containers.values()]
+    return {
+        "library_kb": pss_kb(os.getpid()),
+        "pause_kb": sum(map(pss_kb, pauses)),
+        "container_kb": sum(map(pss_kb, containers)),
+        "fds": len(os.listdir("/proc/self/fd")),
+    }
+
+
+def pss_kb(pid: int) -> float:
+    with open(f"/proc/{pid}/smaps_rollup") as lines:
+        return next(float(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def list_pods() -> Figures:
+    """Look up all pods of the machine; ours must be among them."""
+    watch = Watch()
+    found = pyrun.list_pods()
+    watch.mark("listed")
+    missing = {each.uid for each in _pods.values()} - {*found}
+    if missing:
+        raise OSError(f"{len(missing)} pods are alive and not listed")
+    return watch.marks
+
+
+def clear() -> Figures:
+    """Remove all pods, one after the other."""
+    watch = Watch()
+    for name in list(_pods):
+        _pods.pop(name).remove()
+    watch.mark("all")
+    return watch.marks
+
+
+# ---- sandboxes from a pool -------------------------------------------------------------------------------------------
+
+_pool: list[pyrun.SandboxPool] = []
+
+
+def open_pool(rootfs: str, containers: int, program: Sequence[str], size: int) -> None:
+    """A pool that stays open; full when this returns or a little later."""
+    _pool.append(pyrun.SandboxPool(size, spec_of(rootfs, containers, program)).__enter__())
+
+
+def build_sandbox(rootfs: str, containers: int, program: Sequence[str]) -> Figures:
+    """What the first sandbox of a new pool takes, which has none ready."""
+    spec = spec_of(rootfs, containers, program)
+    watch = Watch()
+    with pyrun.SandboxPool(1, spec) as pool:
+        sandbox = pool.take()
+        watch.mark("ready")
+        create(spec, _null, sandbox=sandbox).remove()
+    return watch.marks
+
+
+def take_sandbox(rootfs: str, containers: int, program: Sequence[str]) -> Figures:
+    spec = spec_of(rootfs, containers, program)
+    watch = Watch()
+    sandbox = _pool[0].take()
+    watch.mark("ready")
+    create(spec, _null, sandbox=sandbox).remove()
+    return watch.marks
+
+
+def pooled_pod(rootfs: str, containers: int, program: Sequence[str]) -> Figures:
+    """As ``pod``, in a sandbox from the pool."""
+    spec = spec_of(rootfs, containers, program)
+    watch = Watch()
+    with create(spec, _null, sandbox=_pool[0].take()) as made:
+        watch.mark("created")
+        made.start()
+        watch.mark("running")
+        made.wait()
+        watch.mark("exited")
     watch.mark("removed")
     return watch.marks
 
@@ -154,8 +295,8 @@ def plan_alone(rootfs: str, program: Sequence[str]) -> pyrun.ContainerPlan:
 
 def spawn(program: Sequence[str], namespaces: Sequence[str]) -> Figures:
     """A program of the host in new namespaces, without any set-up."""
-    maps = {"uid_map": "0 0 1\n", "gid_map": "0 0 1\n"} if "user" in namespaces else {}
-    return _spawned([steps.Exec(tuple(program), program=program[0])], namespaces=tuple(namespaces), **maps)
+    plan = [steps.Exec(tuple(program), program=program[0])]
+    return _spawned(plan, namespaces=tuple(namespaces), **_maps(namespaces))
 
 
 def join(program: Sequence[str], namespaces: Sequence[str], pid: int) -> Figures:
@@ -171,6 +312,32 @@ def join(program: Sequence[str], namespaces: Sequence[str], pid: int) -> Figures
         os.close(pidfd)
 
 
+def hold(program: Sequence[str], namespaces: Sequence[str]) -> Figures:
+    """A program that stays, in new namespaces; it is killed as soon as it runs."""
+    plan = [steps.Exec(tuple(program), program=program[0])]
+    watch = Watch()
+    with pyrun.spawn(plan, namespaces=tuple(namespaces), **_maps(namespaces)) as process:
+        watch.mark("running")
+        process.signal(9)
+        process.wait()
+    watch.mark("destroyed")
+    return watch.marks
+
+
+def keep(program: Sequence[str], namespaces: Sequence[str]) -> int:
+    """Start a program in new namespaces that stays as long as this process; its pid."""
+    process = pyrun.spawn([steps.Exec(tuple(program), program=program[0])], namespaces=tuple(namespaces))
+    _held.append(process)
+    return process.pid
+
+
+def _maps(namespaces: Sequence[str]) -> dict[str, Any]:
+    return {"uid_map": "0 0 1\n", "gid_map": "0 0 1\n"} if "user" in namespaces else {}
+
+
+_held: list[pyrun.Process] = []
+
+
 class _Number:
     def __init__(self, number: int) -> None:
         self.number = number
@@ -179,7 +346,7 @@ class _Number:
         return self.number
 
 
-def _spawned(plan: list[pyrun.Step], **how: Any) -> Figures:
+def _spawned(plan: Sequence[pyrun.Step], **how: Any) -> Figures:
     watch = Watch()
     with pyrun.spawn(plan, **how) as process:
         watch.mark("running")
@@ -208,7 +375,11 @@ def subprocess_run(program: Sequence[str]) -> Figures:
 
 _actions: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (settle, pod, stamped_pod, up, down, spawn_alone, spawn, join, posix_spawn, subprocess_run)
+    for function in (
+        *(settle, pod, stamped_pod, traced_pod, up, down, execute),
+        *(grow, weigh, list_pods, clear, open_pool, build_sandbox, take_sandbox, pooled_pod),
+        *(spawn_alone, spawn, hold, keep, join, posix_spawn, subprocess_run),
+    )
 }
 
 
@@ -221,6 +392,9 @@ def answer(line: str) -> str:
 
 
 def main() -> None:
+    # A thousand pods are some thousand descriptors.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ballast = bytearray(int(sys.argv[1]) << 20)
     for page in range(0, len(ballast), PAGE_BYTES):
         ballast[page] = 1
@@ -231,6 +405,10 @@ def main() -> None:
         out.write(f"{answer(line)}\n")
     for name in list(_pods):
         down(name)
+    for pool in _pool:
+        pool.__exit__(None, None, None)
+    for process in _held:
+        process.end()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@
  *     down             removed: everything that is up is killed
  *     clone FLAGS      running exited: a program in new namespaces
  *     join FLAGS PID   running exited: a program in those of process PID
+ *     hold FLAGS       running destroyed: a program that stays in new namespaces, and is killed as soon as it runs
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -63,7 +64,8 @@ struct task {
     __u32 alive;   /* futex: the kernel clears it at exec or exit */
     __u32 created; /* futex: what comes before the gate is done, or has failed */
     __u32 mapped;  /* futex: its user namespace has its maps */
-    int flags;     /* PLAIN: namespaces to join */
+    int flags;     /* PLAIN: its namespaces */
+    int stays;     /* PLAIN: it does not end by itself */
     int joined;    /* pidfd of whose namespaces are joined */
     int pid, pidfd, cgroup;
     char **program;
@@ -521,12 +523,13 @@ static void run_visitor(struct task *task)
 static void run_plain(struct task *task) __attribute__((noreturn));
 static void run_plain(struct task *task)
 {
-    static char *const argv[] = {"limit", "true", 0};
+    static char *const ending[] = {"limit", "true", 0};
+    static char *const staying[] = {"limit", "processes", "0", 0};
     if (task->flags & CLONE_NEWUSER && task->joined < 0)
         wait_while(&task->mapped, 0);
     if (task->joined >= 0 && task->flags & ~CLONE_NEWPID)
         DO(sys_setns(task->joined, task->flags & ~CLONE_NEWPID));
-    DO(sys_execve(setting.self, argv, environment));
+    DO(sys_execve(setting.self, task->stays ? staying : ending, environment));
     sys_exit_group(127);
 }
 
@@ -850,6 +853,8 @@ static void finish_single(__u64 begin)
     __u64 moments[2];
     wait_running(&single);
     moments[0] = now_ns();
+    if (single.role == PLAIN && single.stays)
+        must("pidfd_send_signal(2)", sys_pidfd_send_signal(single.pidfd, SIGNAL_KILL, 0));
     reap(&single);
     moments[1] = now_ns();
     answer(begin, moments, 2, 0, 0);
@@ -871,10 +876,11 @@ static void write_map(const char *name)
     (void)sys_close(fd);
 }
 
-static void do_clone(int flags)
+static void do_clone(int flags, int stays)
 {
     __u64 begin = now_ns();
     single.flags = flags;
+    single.stays = stays;
     start_task(&single, PLAIN, (__u64)flags & ALL_NAMESPACES, -1, -1);
     if (flags & CLONE_NEWUSER) {
         write_map("uid_map");
@@ -889,6 +895,7 @@ static void do_join(int flags, int pid)
     int pidfd = (int)must("pidfd_open(2)", sys_pidfd_open(pid, 0));
     __u64 begin = now_ns();
     single.flags = flags;
+    single.stays = 0;
     if (flags & CLONE_NEWPID)
         start_in_pid_namespace(PLAIN, -1, pidfd);
     else
@@ -932,7 +939,9 @@ static void obey(char *line)
     else if (is_same(words[0], "exec"))
         do_exec();
     else if (is_same(words[0], "clone"))
-        do_clone(number);
+        do_clone(number, 0);
+    else if (is_same(words[0], "hold"))
+        do_clone(number, 1);
     else if (is_same(words[0], "join") && count == 3)
         do_join(number, (int)parse(words[2]));
     else

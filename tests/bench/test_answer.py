@@ -37,9 +37,15 @@ def test_the_schema_of_the_document() -> None:
     found = document({}, 30, {"pod_start": full_answer()})
     assert set(found) == {"schema", "machine", "rounds", "questions"}
     answer = found["questions"]["pod_start"]
-    assert set(answer) == {"series", "sheets", "lines", "bars", "goals", "notes"}
+    assert set(answer) == {"series", "sheets", "lines", "bars", "goals", "notes", "compared"}
     assert set(answer["series"][0]) == {"group", "case", "metric", "values", "unit"}
     assert set(answer["goals"][0]) == {"what", "ratio", "bound", "at_least"}
+
+
+def test_no_ratio_where_nothing_is_compared() -> None:
+    answer = Answer(series=[LIMIT, PYRUN], compared=False)
+    ((_, _, rows),) = tables(answer)
+    assert [row[-1] for row in rows] == ["", ""]
 
 
 def test_a_document_of_another_schema_is_refused() -> None:
@@ -47,14 +53,14 @@ def test_a_document_of_another_schema_is_refused() -> None:
         read_document({"schema": 0, "questions": {}})
 
 
-def test_a_table_for_each_group_and_figure() -> None:
+def test_a_table_for_each_figure() -> None:
     found = list(tables(full_answer()))
-    assert [title for title, _, _ in found] == ["pod: removed, µs", "pod: created, µs", "imports"]
+    assert [title for title, _, _ in found] == ["removed, µs", "created, µs", "imports"]
     _, columns, rows = found[0]
     assert columns == COLUMNS
     assert rows == [
-        ("limit", "200", "120", "280", "298", "1.00"),
-        ("pyrun", "300", "180", "780", "888", "1.50"),
+        ("pod", "limit", "200", "120", "280", "298", "1.00"),
+        ("", "pyrun", "300", "180", "780", "888", "1.50"),
     ]
 
 
