@@ -51,10 +51,12 @@ def main() -> None:
     count = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     terminal = Terminal()
     before = machine.sample()
-    with world.World() as made:
-        bench = Bench(made, Rounds(count))
-        answers = {name: ask(name, bench, terminal) for name in options.names or NAMES}
-    reap_orphans()
+    try:
+        with world.World() as made:
+            bench = Bench(made, Rounds(count))
+            answers = {name: ask(name, bench, terminal) for name in options.names or NAMES}
+    finally:
+        reap_orphans()
     about = machine.describe(before, machine.sample())
     terminal.say(f"\n{machine.heading(about)}, {count} rounds")
     if warning := machine.warning(about):

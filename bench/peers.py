@@ -82,7 +82,7 @@ done
 exec runc "$@"
 """
 # Takes cgroup v2 off again from over the machine's own cgroups.
-UNCOVERED = ("unshare", "--mount", "sh", "-c", 'umount /sys/fs/cgroup; exec "$@"', "sh")
+UNCOVERED = ("/usr/bin/unshare", "--mount", "sh", "-c", 'umount /sys/fs/cgroup; exec "$@"', "sh")
 REMOVE_GROUPS = "find /sys/fs/cgroup/*/libpod_parent -depth -type d -exec rmdir {} ';' 2>/dev/null || true"
 
 
