@@ -80,6 +80,10 @@ class World:
         options += [*self._planned, "--cgroup", self.cgroup]
         if controllers := " ".join(f"+{name}" for name in self.controllers):
             options += ["--controllers", controllers]
+        if "cpu" in self.controllers:
+            options += ["--cpu-weight", 1]  # nobody asked for processor time: the least share
+        if "memory" in self.controllers:
+            options += ["--oom-group", 1]
         if out is not None:
             options += ["--out", out]
         return [str(self.limit), *map(str, options), *words, "--", *program]

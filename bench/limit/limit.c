@@ -89,7 +89,8 @@ static struct {
     const char *rootfs, *cgroup, *pause, *filter, *self, *pause_oom_score_adj;
     long filter_flags, out;
     char **program;
-    char *controllers; /* "+cpu +memory": what the children of our groups get, or none */
+    const char *controllers;            /* "+cpu +memory": what the children of our groups get, or none */
+    const char *cpu_weight, *oom_group; /* of groups, or none: there is no such controller */
     int cgroup_fd, null_fd, pause_fd, own_pid_namespace;
     struct sock_fprog filter_program;
     __u64 serial;
@@ -376,7 +377,7 @@ static void make_root(struct task *task, int image)
     DO(sys_mkdirat(AT_FDCWD, "work", 0755));
     DO(sys_mkdirat(AT_FDCWD, "root", 0755));
     attach(task, image, "lower");
-    DO(sys_mount("overlay", "root", "overlay", 0, "lowerdir=lower,upperdir=upper,workdir=work"));
+    DO(sys_mount("overlay", "root", "overlay", MS_NODEV, "lowerdir=lower,upperdir=upper,workdir=work"));
     DO(sys_chdir("root"));
 }
 
@@ -636,16 +637,20 @@ static void reap(struct task *task)
 
 static const char group_top[] = "pyrun-limit";
 
-static void give_controllers(const char *group)
+static void write_group(const char *group, const char *file, const char *value)
 {
     char path[TEXT_BYTES];
-    if (!setting.controllers)
+    if (!value)
         return;
-    append(append(path, group), "/cgroup.subtree_control");
-    int fd =
-        (int)must("open(2) of cgroup.subtree_control", sys_openat(setting.cgroup_fd, path, O_WRONLY | O_CLOEXEC, 0));
-    must("write(2) to cgroup.subtree_control", sys_write(fd, setting.controllers, length_of(setting.controllers)));
+    append(append(append(path, group), "/"), file);
+    int fd = (int)must("open(2) of a cgroup's file", sys_openat(setting.cgroup_fd, path, O_WRONLY | O_CLOEXEC, 0));
+    must("write(2) to a cgroup's file", sys_write(fd, value, length_of(value)));
     (void)sys_close(fd);
+}
+
+static void give_controllers(const char *group)
+{
+    write_group(group, "cgroup.subtree_control", setting.controllers);
 }
 
 static int open_group(const char *path)
@@ -673,6 +678,7 @@ static void make_pod_group(void)
     char *end_of_name = append_number(append(append(pod.name, group_top), "/pod"), (__u64)sys_getpid());
     append_number(append(end_of_name, "-"), setting.serial++);
     make_group(pod.name);
+    write_group(pod.name, "cpu.weight", setting.cpu_weight);
 }
 
 static void leaf_name(char *ret, int number)
@@ -687,6 +693,9 @@ static int make_leaf(int number)
     char path[TEXT_BYTES];
     leaf_name(path, number);
     make_group(path);
+    write_group(path, "cpu.weight", setting.cpu_weight);
+    if (number >= 0)
+        write_group(path, "memory.oom.group", setting.oom_group);
     return open_group(path);
 }
 
@@ -1010,12 +1019,13 @@ static void read_settings(void)
         (int)must("open(2) of the PID namespace", sys_openat(AT_FDCWD, "/proc/self/ns/pid", O_RDONLY | O_CLOEXEC, 0));
     setting.cgroup_fd =
         (int)must("open(2) of cgroup v2", sys_openat(AT_FDCWD, setting.cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+    give_controllers(".");
 }
 
 static int usage(void)
 {
     say(2, "usage: limit --rootfs DIR --pause FILE --filter FILE [--flags N] [--pause-oom N] [--cgroup DIR] "
-           "[--controllers WORDS] "
+           "[--controllers WORDS] [--cpu-weight N] [--oom-group N] "
            "[--out FD]\n"
            "             (pod COUNT | serve) [-- PROGRAM ARGUMENT...]\n"
            "       limit true | stamp | processes COUNT\n");
@@ -1034,6 +1044,10 @@ static int take_option(const char *name, char *value)
         setting.cgroup = value;
     else if (is_same(name, "--controllers"))
         setting.controllers = value;
+    else if (is_same(name, "--cpu-weight"))
+        setting.cpu_weight = value;
+    else if (is_same(name, "--oom-group"))
+        setting.oom_group = value;
     else if (is_same(name, "--pause-oom"))
         setting.pause_oom_score_adj = value;
     else if (is_same(name, "--flags"))

@@ -131,6 +131,28 @@ def test_a_container_alone_is_made_as_pyrun_makes_it(world: World) -> None:
     check_same(theirs, ours)
 
 
+LIMITED = ("cgroup.subtree_control", "cpu.weight", "cpu.max", "memory.max", "memory.oom.group", "pids.max")
+
+
+def group_files(pod: Path) -> dict[str, str]:
+    """What stands in the files of a pod's groups that limit something."""
+    groups = [pod, *sorted(path for path in pod.iterdir() if path.is_dir())]
+    files = [(group, name) for group in groups for name in LIMITED if (group / name).exists()]
+    return {f"{group.relative_to(pod)}/{name}": (group / name).read_text() for group, name in files}
+
+
+@pytest.mark.cgroup2
+def test_groups_are_limited_as_pyrun_limits_them(world: World, tmp_path: Path) -> None:
+    spec = pyrun.parse_pod(manifest(str(world.rootfs), 2, HOLD), "bench")
+    with Limit(world, HOLD) as limit, running(spec, tmp_path) as it:
+        limit.do("up 2")
+        limit.wait_for_containers(2)
+        (ours,) = world.cgroup.glob("pyrun-limit/pod*")
+        assert group_files(ours) == group_files(Path(it.pod.cgroup.path))
+        limit.do("down")
+        it.pod.kill()
+
+
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
