@@ -8,23 +8,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import prctl
 
 from bench import machine, world
 from bench.answer import Answer, document
 from bench.question import Bench
+from bench.questions import NAMES
 from bench.rounds import QUICK_ROUNDS, ROUNDS, CaseFailed, Rounds
 from bench.terminal import Terminal
-
-NAMES = tuple("namespaces spawn pod_start cli exec teardown density steps imports pool".split())
-
-
-class Question(Protocol):
-    __doc__: str
-
-    def ask(self, bench: Bench) -> Answer: ...
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.answer import Answer
 from bench.peers import Peers
-from bench.rounds import Case, Figures, Rounds
+from bench.rounds import ROUNDS, Case, Figures, Rounds
 from bench.server import Worker
 from bench.world import World
 
@@ -30,8 +30,6 @@ class Bench:
 
     @property
     def is_quick(self) -> bool:
-        from bench.rounds import ROUNDS
-
         return self.rounds.count < ROUNDS
 
     def measure(self, answer: Answer, cases: Sequence[Case]) -> None:

@@ -52,7 +52,7 @@ class Server:
         if not select.select([self._stdout], [], [], PATIENCE_S)[0]:
             self._process.kill()
             raise CaseFailed(f"no answer within {PATIENCE_S} s")
-        answer = self._stdout.readline()
+        answer: bytes = self._stdout.readline()
         if not answer:
             raise CaseFailed(f"process {self.pid} ended with status {self._process.wait()}")
         return answer.decode()

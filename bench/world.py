@@ -58,7 +58,7 @@ class World:
         self.pyrun = Path(sys.executable).with_name("pyrun")
         there = (cgroup / "cgroup.controllers").read_text().split()
         self.controllers = [name for name in ACCOUNTED if name in there]
-        self.undo: list[Callable[[], None]] = []
+        self.undo: list[Callable[[], object]] = []
         self._groups = [LIMIT_GROUP, PEER_GROUP, *([] if (cgroup / PODMAN_GROUP).exists() else [PODMAN_GROUP])]
         self._make_rootfs()
         self._planned = self._follow_plan()
