@@ -1053,7 +1053,7 @@ static int take_option(const char *name, char *value)
     else if (is_same(name, "--flags"))
         setting.filter_flags = (long)parse(value);
     else if (is_same(name, "--out"))
-        setting.out = (long)parse(value);
+        setting.out = parse_descriptor(value);
     else
         return 0;
     return 1;
