@@ -120,7 +120,10 @@ def _measure_mounts(bench: Bench, answer: Answer) -> None:
 
 
 def _aim(answer: Answer, levels: tuple[int, ...]) -> None:
+    """The limit's own growth stands beside: that is the kernel's, and what pyrun may grow by."""
     few, many = levels[0], levels[-1]
+    growth = _median(answer, _group(many), "limit", "removed") / _median(answer, _group(few), "limit", "removed")
+    answer.notes.append(f"the limit's own pod takes {growth:.2f} times as long with {many} alive as with {few}")
     for metric in ("running", "removed"):
         of, to = (_group(many), "pyrun", metric), (_group(few), "pyrun", metric)
         answer.aim(f"the next pod {metric} with {many} alive, against {few}", 1.2, of, to)
