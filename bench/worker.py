@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -60,7 +61,9 @@ def spec_of(rootfs: str, containers: int, program: Sequence[str]) -> pyrun.PodSp
 
 
 def create(spec: pyrun.PodSpec, out: int, **how: Any) -> pyrun.Pod:
-    return pyrun.Pod.create(spec, directory=pod_directory(), stdio=lambda _name: (_null, out, out), **how)
+    """As ``pyrun run`` does it: the pod ends with us. The limit's does, too."""
+    stdio = lambda _name: (_null, out, out)  # noqa: E731
+    return pyrun.Pod.create(spec, directory=pod_directory(), stdio=stdio, kill_with_launcher=True, **how)
 
 
 @contextmanager
@@ -392,6 +395,8 @@ def answer(line: str) -> str:
 
 
 def main() -> None:
+    # Ctrl-C is for the benchmark, which then closes our standard input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A thousand pods are some thousand descriptors.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

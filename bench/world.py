@@ -51,15 +51,22 @@ class World:
     def __init__(self, cgroup: Path = CGROUP) -> None:
         self.cgroup = cgroup  # of version 2
         self.directory = Path(tempfile.mkdtemp(prefix="pyrun-bench-"))
+        try:
+            self._set_up()
+        except BaseException:
+            shutil.rmtree(self.directory)
+            raise
+
+    def _set_up(self) -> None:
         self.rootfs = self.directory / "rootfs"
         self.limit = build_limit(self.directory / "limit")
         self.pause = Path(pyrun.__file__).with_name("pyrun-pause")
         self.filter = self.directory / "filter.bpf"
         self.pyrun = Path(sys.executable).with_name("pyrun")
-        there = (cgroup / "cgroup.controllers").read_text().split()
+        there = (self.cgroup / "cgroup.controllers").read_text().split()
         self.controllers = [name for name in ACCOUNTED if name in there]
         self.undo: list[Callable[[], object]] = []
-        self._groups = [LIMIT_GROUP, PEER_GROUP, *([] if (cgroup / PODMAN_GROUP).exists() else [PODMAN_GROUP])]
+        self._groups = [LIMIT_GROUP, PEER_GROUP, *([] if (self.cgroup / PODMAN_GROUP).exists() else [PODMAN_GROUP])]
         self._make_rootfs()
         self._planned = self._follow_plan()
 
