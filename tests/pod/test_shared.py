@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from fixtures.pods import FOREVER, created, pod_spec, probe, python, run_pod, running, shell
+from fixtures.machine import patience
+from fixtures.pods import FOREVER, created, mount, pod_spec, probe, python, run_pod, running, shell
 
 pytestmark = pytest.mark.root
 
@@ -321,3 +322,22 @@ def test_a_container_that_waits_at_its_gate_is_the_stage_and_nobodys_file(tmp_pa
         it.pod.start()
         assert it["main"].state == "running"
         assert "memfd" not in os.readlink(it.proc() / "exe")
+
+
+def test_nobody_gets_out_of_his_root_by_chroot(tmp_path: Path) -> None:
+    """The way out that chroot(2) warns of: containers may call it, and must not come to what the sandbox holds for others."""
+    script = """
+import os
+os.mkdir("/below")
+os.chroot("/below")
+for _ in range(20):
+    os.chdir("..")
+os.chroot(".")
+print(os.path.exists("/proc/1"), os.path.exists("/volumes"), os.path.exists("/shm"))
+"""
+    volumes = [{"name": "secret", "emptyDir": {"medium": "Memory"}}]
+    other = shell(FOREVER, "other", volumeMounts=[mount("secret", "/secret")])
+    for _ in range(2):  # the first pod of a process is made otherwise than those after it
+        with running(pod_spec(python(script, "main"), other, volumes=volumes), tmp_path) as it:
+            it["main"].process.wait(patience(20))
+            assert it.read("main") == "True False False\n"
