@@ -32,7 +32,7 @@ def test_it_is_made_once_and_for_whoever_asks_again() -> None:
         sys.path.insert(0, sys.argv[1])
         from pyrun.kernel.bare import bare_mount_namespace
         first, second, third = [bare_mount_namespace() for _ in range(3)]
-        print(first, second is third, os.readlink(f"/proc/self/fd/{second.fileno()}").partition(":")[0])
+        print(first, second is third, os.readlink(f"/proc/self/fd/{second}").partition(":")[0])
         """,
         ROOT / "src",
     )

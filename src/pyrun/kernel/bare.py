@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from pyrun.kernel.fd import Fd
 from pyrun.kernel.spawn import create
 from pyrun.kernel.step import (
     Attach,
@@ -32,11 +31,11 @@ PLAN = (
 )
 
 _lock = allocate_lock()
-_made: Fd | None = None
+_made: int | None = None
 _asked = 0
 
 
-def bare_mount_namespace(worth: int = 2) -> Fd | None:
+def bare_mount_namespace(worth: int = 2) -> int | None:
     """Its descriptor; it is made once per process and stays open.
 
     None until it has been asked for *worth* times: making it costs about what one pod gains on a machine with many mounts, so a
@@ -48,5 +47,5 @@ def bare_mount_namespace(worth: int = 2) -> Fd | None:
         if _made is None and _asked >= worth:
             with create(PLAN) as holder:
                 holder.wait_created()
-                _made = Fd(open_namespace(f"/proc/{holder.process.pid}", "mount"))
+                _made = open_namespace(f"/proc/{holder.process.pid}", "mount")
         return _made

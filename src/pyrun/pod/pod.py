@@ -194,7 +194,7 @@ class _Builder:
             for fd in volumes.values():
                 fd.close()
 
-    def _make_sandbox(self, plan: ProcessPlan, bare: Fd | None) -> Sandbox:
+    def _make_sandbox(self, plan: ProcessPlan, bare: int | None) -> Sandbox:
         uid = self.spec.metadata.uid or new_uid()
         cgroup = Cgroup.create(cgroup_name(uid), optional_controllers=ACCOUNTED)
         self.undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)

@@ -16,6 +16,7 @@ from pyrun.pod.sandbox_plan import BARE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.kernel.cgroup import Cgroup
+    from pyrun.kernel.spawn import HasFileno
     from pyrun.kernel.undo import Undo
     from pyrun.pod.plan import ProcessPlan
 
@@ -28,7 +29,7 @@ class Sandbox:
     ``uid`` is the pod's, ``cgroup`` its group, below ``parent``; ``plan`` is what pause is set up with.
     """
 
-    def __init__(self, uid: str, plan: ProcessPlan, cgroup: Cgroup, undo: Undo, bare: Fd | None = None) -> None:
+    def __init__(self, uid: str, plan: ProcessPlan, cgroup: Cgroup, undo: Undo, bare: int | None = None) -> None:
         """Let pause come up in a leaf of *cgroup*. What ends it goes onto *undo*, which removes the cgroup as well.
 
         *bare* is the mount namespace that *plan* starts from, if it does (:mod:`pyrun.kernel.bare`).
@@ -42,7 +43,7 @@ class Sandbox:
         undo.push(f"close cgroup {leaf.path}", leaf.close)
         leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
         with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
-            fds = {"null": null, **({BARE: bare} if bare is not None else {})}
+            fds: dict[str, HasFileno | int] = {"null": null, **({BARE: bare} if bare is not None else {})}
             self.pause = PauseProcess.create(plan.steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds)
         undo.push("end pause", self.pause.end)
 
