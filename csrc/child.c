@@ -5,7 +5,7 @@
  * Python makes a plan (plan.h), writes it into a memfd, and calls pyrun_spawn(), which clones a child into its cgroup and its PID
  * namespace. The clone shares the caller's memory, so it costs the same from a caller of any size, but for that reason it may do
  * next to nothing there: it sorts its descriptors and executes the *stage*, a static program of a few kilobytes from a sealed
- * memfd. The caller, suspended until then, goes on.
+ * memfd. The caller goes on meanwhile.
  *
  * The stage is this file. It maps the plan, looks at every offset in it, and runs the steps in their order:
  *

@@ -17,7 +17,9 @@ struct pyrun_spawn {
     const char *uid_map;
     const char *gid_map;
 };
-long pyrun_spawn(const struct pyrun_spawn *spawn, int *ret_pidfd, const char **ret_call);
+struct pyrun_flight;
+long pyrun_spawn(const struct pyrun_spawn *spawn, struct pyrun_flight **ret_flight, int *ret_pidfd, const char **ret_call);
+long pyrun_land(struct pyrun_flight *flight, const char **ret_call);
 
 /* ---- syscalls.h ---- */
 struct open_how { unsigned long long flags, mode, resolve; };

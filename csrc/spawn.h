@@ -17,8 +17,17 @@ struct pyrun_spawn {
     const char *gid_map;
 };
 
-/* Returns the child's pid as the caller sees it and its pidfd (close-on-exec), or -errno and no child. ret_call is set to the name
- * of the call that failed. The caller keeps no lock while this runs: cffi releases the GIL around it. */
-long pyrun_spawn(const struct pyrun_spawn *spawn, int *ret_pidfd, const char **ret_call);
+/* A child on its way to the stage, in memory that it shares with us. */
+struct pyrun_flight;
+
+/* Returns the child's pid as the caller sees it, its pidfd (close-on-exec) and its flight, or -errno and no child. ret_call is set to
+ * the name of the call that failed. What spawn points to may go when this returns. The caller keeps no lock while this runs: cffi
+ * releases the GIL around it. */
+long pyrun_spawn(const struct pyrun_spawn *spawn, struct pyrun_flight **ret_flight, int *ret_pidfd,
+                 const char **ret_call);
+
+/* Waits until the child shares our memory no more, and gives its stack back: once for each flight. 0 if it executed the stage, or
+ * -errno of ret_call, and then it has exited. */
+long pyrun_land(struct pyrun_flight *flight, const char **ret_call);
 
 #endif

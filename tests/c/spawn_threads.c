@@ -62,7 +62,10 @@ static void spawn_once(unsigned long long flags)
         .uid_map = flags & CLONE_NEWUSER ? "0 100000 10\n" : NULL,
         .gid_map = flags & CLONE_NEWUSER ? "0 100000 10\n" : NULL,
     };
-    long pid = pyrun_spawn(&spawn, &pidfd, &call);
+    struct pyrun_flight *flight = NULL;
+    long pid = pyrun_spawn(&spawn, &flight, &pidfd, &call);
+    if (pid >= 0 && pyrun_land(flight, &call) < 0)
+        fail(call, pid);
     struct pyrun_wait ended = {0};
     if (pid < 0) {
         fail(call, pid);
@@ -107,13 +110,19 @@ static int failures_are_told(void)
     int pidfd = -1;
     struct pyrun_spawn spawn = {
         .cgroup_fd = stage_fd, .pid_namespace_fd = -1, .stage_fd = stage_fd, .plan_fd = stage_fd};
-    long ret = pyrun_spawn(&spawn, &pidfd, &call);
+    struct pyrun_flight *flight = NULL;
+    long ret = pyrun_spawn(&spawn, &flight, &pidfd, &call);
     if (ret >= 0 || strcmp(call, "clone3(2)") != 0)
         return 0;
     spawn.cgroup_fd = -1;
     spawn.stage_fd = 0; /* no program */
-    ret = pyrun_spawn(&spawn, &pidfd, &call);
-    return ret < 0 && strcmp(call, "execveat(2)") == 0 && pidfd == -1;
+    if (pyrun_spawn(&spawn, &flight, &pidfd, &call) < 0)
+        return 0;
+    long error = pyrun_land(flight, &call);
+    struct pyrun_wait ended = {0};
+    ret = pyrun_wait_pidfd(pidfd, WEXITED, &ended);
+    close(pidfd);
+    return error < 0 && strcmp(call, "execveat(2)") == 0 && ret == 1 && ended.status == 127;
 }
 
 int main(int argc, char **argv)

@@ -39,7 +39,8 @@ class Script:
 
     def run(self, plan_fd: int, flags: int = 0, **more: int | str | None) -> tuple[list[str], int]:
         """Lines that it wrote, and its exit code."""
-        pid, fd = process.clone3(flags, stage_fd=self.fd, plan_fd=plan_fd, keep_fds=[self.tell], **more)  # type: ignore[arg-type]
+        pid, fd, flight = process.clone3(flags, stage_fd=self.fd, plan_fd=plan_fd, keep_fds=[self.tell], **more)  # type: ignore[arg-type]
+        process.land(flight)
         assert not os.get_inheritable(fd)
         assert pidfd.read_pid(fd) == pid
         result = pidfd.waitid(fd)
@@ -120,8 +121,15 @@ def test_clone3_into_a_cgroup(plan_fd: int) -> None:
 
 
 def clone3_error(**arguments: int | str) -> KernelError:
+    """Of the call itself, or of its child before it was the stage: then the child has exited."""
+    try:
+        _, fd, flight = process.clone3(0, **arguments)  # type: ignore[arg-type]
+    except KernelError as error:
+        return error
     with pytest.raises(KernelError) as caught:
-        process.clone3(0, **arguments)  # type: ignore[arg-type]
+        process.land(flight)
+    assert pidfd.waitid(fd) is not None
+    os.close(fd)
     return caught.value
 
 

@@ -12,7 +12,7 @@ import os
 from struct import Struct
 
 from pyrun._core import lib
-from pyrun.errors import ExecError, PyrunError, StateError, StepError
+from pyrun.errors import ExecError, KernelError, PyrunError, StateError, StepError
 from pyrun.kernel.encode import decode_stamps, encode_plan, stamps_offset
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.process import Process
@@ -20,6 +20,7 @@ from pyrun.kernel.program import above_standard, program_fd
 from pyrun.kernel.step import Exec, FindProgram, Gate, NewTimeNamespace, Unshare, namespace_flags
 from pyrun.linux.call import convert
 from pyrun.linux.process import clone3
+from pyrun.linux.process import land as land_flight
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
     from pyrun.kernel.step import Plan, Step
+    from pyrun.linux.process import Flight
 
     class HasFileno(Protocol):
         def fileno(self) -> int: ...
@@ -57,18 +59,24 @@ class Created:
     calls :meth:`start` or :meth:`abandon`.
     """
 
-    def __init__(self, steps: Plan, process: Process, report: Fd, gate: Fd | None, plan_fd: Fd) -> None:
+    def __init__(self, steps: Plan, process: Process, flight: Flight, report: Fd, gate: Fd | None, plan_fd: Fd) -> None:
         self.process = process
         self.warnings: list[StepError] = []
         self.stamps: list[tuple[int, int]] = []
         self._steps = steps
+        self._flight: Flight | None = flight
         self._report = report
         self._gate = gate
         self._plan_fd = plan_fd
         self._at_gate = False
 
     def wait_created(self) -> None:
-        """Wait until the plan has reached its gate. Raises :class:`StepError` or :class:`ExecError`; then nothing is left."""
+        """Wait until the plan has reached its gate.
+
+        Raises :class:`StepError` or :class:`ExecError`, :class:`KernelError` if the child did not get as far as its plan; then
+        nothing is left.
+        """
+        self.land()
         if self._gate is None or self._at_gate:
             return
         if self._next_report() is None:
@@ -88,7 +96,8 @@ class Created:
         self._gate.close()
 
     def wait_started(self) -> Process:
-        """Wait until the exec is done, and hand over the process."""
+        """Wait until the exec is done, and hand over the process. Raises as :meth:`wait_created`."""
+        self.land()
         while self._next_report() is not None:
             self._at_gate = True
         self.stamps = self._read_stamps()
@@ -105,7 +114,23 @@ class Created:
     def abandon(self) -> None:
         """Kill the process wherever it is in its plan, and reap it. Idempotent."""
         self.process.end()
+        try:
+            self.land()
+        except KernelError:
+            pass  # it failed by itself before
         self._close()
+
+    def land(self) -> None:
+        """Wait until the child shares our memory no more; the other waits do that first. Raises :class:`KernelError`, and then
+        nothing is left."""
+        flight, self._flight = self._flight, None
+        if flight is None:
+            return
+        try:
+            land_flight(flight)
+        except KernelError:
+            self.abandon()
+            raise
 
     def __enter__(self) -> Created:
         return self
@@ -202,12 +227,17 @@ def create(
         plan_fd = _plan_file(encode_plan(steps, numbers, child_report.fileno(), gate_fd, _fault))
         owned.append(plan_fd)
         keep = {*numbers.values(), child_report.fileno(), plan_fd.fileno(), *([gate_fd] if gated else [])}
-        process = _clone(_clone_flags(namespaces), plan_fd.fileno(), keep, cgroup, pid_namespace, uid_map, gid_map)
+        process, flight = _clone(
+            _clone_flags(namespaces), plan_fd.fileno(), keep, cgroup, pid_namespace, uid_map, gid_map
+        )
     except BaseException:
         _close_all(*owned)
         raise
     _close_all(child_report, child_gate)
-    return Created(steps, process, report, gate, plan_fd)
+    created = Created(steps, process, flight, report, gate, plan_fd)
+    if uid_map is not None:
+        created.land()  # maps that do not let it be root are told at once
+    return created
 
 
 def spawn(
@@ -292,8 +322,8 @@ def _clone(
     pid_namespace: HasFileno | None,
     uid_map: str | None,
     gid_map: str | None,
-) -> Process:
-    pid, pidfd = clone3(
+) -> tuple[Process, Flight]:
+    pid, pidfd, flight = clone3(
         flags,
         stage_fd=program_fd("pyrun-stage"),
         plan_fd=plan_fd,
@@ -303,7 +333,7 @@ def _clone(
         uid_map=uid_map,
         gid_map=gid_map,
     )
-    return Process(pid, Fd(pidfd))
+    return Process(pid, Fd(pidfd)), flight
 
 
 def _close_all(*fds: Fd | None) -> None:

@@ -13,6 +13,11 @@ from pyrun.linux.call import check, convert, encode_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import NewType
+
+    from pyrun._core import CData
+
+    Flight = NewType("Flight", CData)
 
 
 def clone3(
@@ -25,19 +30,19 @@ def clone3(
     pid_namespace_fd: int = -1,
     uid_map: str | None = None,
     gid_map: str | None = None,
-) -> tuple[int, int]:
-    """Clone a child that executes the program in *stage_fd* with the plan in *plan_fd*; returns its pid and its pidfd.
+) -> tuple[int, int, Flight]:
+    """Clone a child that executes the program in *stage_fd* with the plan in *plan_fd*; returns pid, pidfd and flight.
 
     *flags* are the ``CLONE_NEW*`` of the namespaces to make for it. It is born in *cgroup_fd* (a cgroup v2 directory) and in
     *pid_namespace_fd* (a namespace or a pidfd); -1 means the caller's. Of the caller's descriptors it keeps 0, 1, 2, *stage_fd*,
     *plan_fd* and *keep_fds*, under the same numbers. *uid_map* and *gid_map* are written for it if it gets a user namespace.
 
-    Kernel: clone3(2) with CLONE_VM, CLONE_VFORK and CLONE_PIDFD, Linux 5.5; CLONE_INTO_CGROUP since 5.7; execveat(2).
-    Affects: the calling thread, which is suspended until the child has executed the stage. Other threads run on.
+    Kernel: clone3(2) with CLONE_VM, CLONE_PIDFD and CLONE_CHILD_CLEARTID, Linux 5.5; CLONE_INTO_CGROUP since 5.7; execveat(2).
+    Affects: this process, which shares its memory with the child until that has executed the stage.
     Raises: EPERM without CAP_SYS_ADMIN; ENOSPC at a limit on namespaces; EBUSY or EOPNOTSUPP if the cgroup takes no
-    processes; EAGAIN at a limit on processes; the errno of execveat(2), close_range(2) or write(2) with that call's name. In
-    every case there is no child.
-    Owns: the caller closes the pidfd, which is close-on-exec, and reaps the child. Descriptors given stay the caller's.
+    processes; EAGAIN at a limit on processes. Then there is no child. What fails in the child is told by :func:`land`.
+    Owns: the caller closes the pidfd, which is close-on-exec, reaps the child, and calls :func:`land`, once. Descriptors given
+    stay the caller's.
     Order: CLONE_NEWTIME and CLONE_NEWCGROUP are for the plan: a clone that shares memory cannot enter a time namespace, and a
     cgroup namespace made here would be rooted in the caller's cgroup.
     """
@@ -49,19 +54,33 @@ def clone3(
     request.stage_fd, request.plan_fd = stage_fd, plan_fd
     request.keep_fds, request.uid_map, request.gid_map = references
     request.keep_count = len(kept)
-    pidfd, call = ffi.new("int *", -1), ffi.new("const char **")
+    pidfd, call, flight = ffi.new("int *", -1), ffi.new("const char **"), ffi.new("struct pyrun_flight **")
     try:
-        pid = lib.pyrun_spawn(request, pidfd, call)
+        pid = lib.pyrun_spawn(request, flight, pidfd, call)
     except BaseException:  # of a signal handler: signals are blocked around the clone, so Ctrl-C comes here
         if pidfd[0] >= 0:
-            _undo(pidfd[0])
+            _undo(pidfd[0], flight[0])
         raise
     check(pid, "" if pid >= 0 else ffi.string(call[0]).decode())
-    return pid, pidfd[0]
+    return pid, pidfd[0], flight[0]
 
 
-def _undo(pidfd: int) -> None:
+def land(flight: Flight) -> None:
+    """Wait until a child of :func:`clone3` has executed the stage.
+
+    Kernel: futex(2).
+    Affects: this process: the child shares its memory no more.
+    Raises: the errno of execveat(2), close_range(2) or write(2) with that call's name, and then the child has exited.
+    Order: once, before the pid is taken for a process that runs its plan.
+    """
+    call = ffi.new("const char **")
+    ret = lib.pyrun_land(flight, call)
+    check(ret, "" if ret >= 0 else ffi.string(call[0]).decode())
+
+
+def _undo(pidfd: int, flight: Flight) -> None:
     lib.sys_pidfd_send_signal(pidfd, 9, 0)  # SIGKILL
+    lib.pyrun_land(flight, ffi.new("const char **"))
     lib.pyrun_wait_pidfd(pidfd, lib.WEXITED, ffi.new("struct pyrun_wait *"))
     os.close(pidfd)
 
