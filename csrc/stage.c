@@ -34,12 +34,9 @@ static void reset_signals(void)
 /* A launcher without standard descriptors must not make us open a mount tree as descriptor 1. */
 static void fill_standard_descriptors(void)
 {
-    long fd;
-    do
-        fd = sys_openat(AT_FDCWD, "/dev/null", O_RDWR, 0);
-    while (fd >= 0 && fd <= 2);
-    if (fd > 2)
-        (void)sys_close((int)fd);
+    for (int fd = 0; fd <= 2; fd++)
+        if (sys_fcntl(fd, F_GETFD, 0) < 0)
+            (void)sys_openat(AT_FDCWD, "/dev/null", O_RDWR, 0); /* the lowest number that is free: this one */
 }
 
 static int program_main(int argc, char **argv)
