@@ -14,6 +14,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "spawn.h"
+#include "clone.h"
 #include "syscalls.h"
 
 #include <linux/errno.h>
@@ -102,42 +103,6 @@ __attribute__((used, noreturn)) static void child_start(struct pyrun_flight *fli
         child_fail(flight, flight->call, ret);
     ret = sys_execveat(spawn->stage_fd, "", flight->argv, flight->envp, AT_EMPTY_PATH);
     child_fail(flight, "execveat(2)", ret);
-}
-
-/* clone3 whose child goes to child_start(flight) on the new stack and never returns here. */
-static long clone_on_stack(struct clone_args *args, struct pyrun_flight *flight)
-{
-#if defined(__x86_64__)
-    long ret;
-    __asm__ volatile("syscall\n\t"
-                     "test %%rax, %%rax\n\t"
-                     "jnz 1f\n\t"
-                     "xor %%ebp, %%ebp\n\t"
-                     "mov %[flight], %%rdi\n\t"
-                     "call child_start\n\t"
-                     "hlt\n"
-                     "1:"
-                     : "=a"(ret)
-                     : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), [flight] "r"(flight)
-                     : "rcx", "r11", "memory");
-    return ret;
-#elif defined(__aarch64__)
-    register long x8 __asm__("x8") = __NR_clone3;
-    register long x0 __asm__("x0") = (long)args;
-    register long x1 __asm__("x1") = sizeof *args;
-    register struct pyrun_flight *x19 __asm__("x19") = flight;
-    __asm__ volatile("svc 0\n\t"
-                     "cbnz x0, 1f\n\t"
-                     "mov x29, #0\n\t"
-                     "mov x0, x19\n\t"
-                     "bl child_start\n\t"
-                     "brk #0\n"
-                     "1:"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x19)
-                     : "memory");
-    return x0;
-#endif
 }
 
 /* ---- in the parent ---- */

@@ -25,6 +25,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "clone.h"
 #include "start.h"
 
 #include <linux/close_range.h>
@@ -552,42 +553,6 @@ __attribute__((used, noreturn)) static void child_start(struct task *task)
 }
 
 /* ---- in the parent ---- */
-
-/* clone3 whose child goes to child_start(task) on the task's stack. */
-static long clone_on_stack(struct clone_args *args, struct task *task)
-{
-#if defined(__x86_64__)
-    long ret;
-    __asm__ volatile("syscall\n\t"
-                     "test %%rax, %%rax\n\t"
-                     "jnz 1f\n\t"
-                     "xor %%ebp, %%ebp\n\t"
-                     "mov %[task], %%rdi\n\t"
-                     "call child_start\n\t"
-                     "hlt\n"
-                     "1:"
-                     : "=a"(ret)
-                     : "a"((long)__NR_clone3), "D"(args), "S"(sizeof *args), [task] "r"(task)
-                     : "rcx", "r11", "memory");
-    return ret;
-#elif defined(__aarch64__)
-    register long x8 __asm__("x8") = __NR_clone3;
-    register long x0 __asm__("x0") = (long)args;
-    register long x1 __asm__("x1") = sizeof *args;
-    register struct task *x19 __asm__("x19") = task;
-    __asm__ volatile("svc 0\n\t"
-                     "cbnz x0, 1f\n\t"
-                     "mov x29, #0\n\t"
-                     "mov x0, x19\n\t"
-                     "bl child_start\n\t"
-                     "brk #0\n"
-                     "1:"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x19)
-                     : "memory");
-    return x0;
-#endif
-}
 
 static void start_task(struct task *task, enum role role, __u64 namespaces, int cgroup, int joined)
 {

@@ -110,7 +110,11 @@ class PodContainer:
         with Fd.open("/dev/null", os.O_RDWR) as null:
             descriptors = zip(STDIO, stdio or (null.fileno(), 1, 2), strict=True)
             process = self._spawn(steps, {CONTAINER: self.process, **dict(descriptors)})
-        self._execs.append((process, Process(process.pid, Fd(os.dup(process.fileno())))))
+        try:
+            self._execs.append((process, Process(process.pid, Fd(os.dup(process.fileno())))))
+        except BaseException:  # no descriptor left: then nobody has it
+            process.end()
+            raise
         return process
 
     def _reap_execs(self) -> None:

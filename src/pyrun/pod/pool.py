@@ -65,10 +65,10 @@ class SandboxPool:
             self._owner, self._sweeper = _start_sweeper(self._group)
             undo.push("end pyrun-sweep", self._sweeper.end)
             undo.push("let go of the pool", self._owner.close)
-        self._undo = undo
-        # pause dies with the thread that made it, which therefore stays as long as any sandbox does.
-        self._maker = threading.Thread(target=self._make, name="pyrun-pool", daemon=True)
-        self._maker.start()
+            self._undo = undo
+            # pause dies with the thread that made it, which therefore stays as long as any sandbox does.
+            self._maker = threading.Thread(target=self._make, name="pyrun-pool", daemon=True)
+            self._maker.start()
 
     def take(self) -> Sandbox:
         """A sandbox that is ready, for one :meth:`Pod.create`; waits if there is none just now.
