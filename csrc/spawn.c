@@ -16,6 +16,7 @@
 #include "spawn.h"
 #include "clone.h"
 #include "syscalls.h"
+#include "text.h"
 
 #include <linux/errno.h>
 #include <linux/futex.h>
@@ -107,35 +108,13 @@ __attribute__((used, noreturn)) static void child_start(struct pyrun_flight *fli
 
 /* ---- in the parent ---- */
 
-static char *append_text(char *out, const char *text)
-{
-    while (*text)
-        *out++ = *text++;
-    *out = 0;
-    return out;
-}
-
-static char *append_number(char *out, unsigned int value)
-{
-    char digits[12];
-    int count = 0;
-    do {
-        digits[count++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    while (count)
-        *out++ = digits[--count];
-    *out = 0;
-    return out;
-}
-
 static long write_proc_file(long pid, const char *name, const char *text)
 {
     char path[64];
     sys_size size = 0;
     while (text[size])
         size++;
-    append_text(append_number(append_text(path, "/proc/"), (unsigned int)pid), name);
+    append_text(append_number(append_text(path, "/proc/"), pid), name);
     long fd = sys_openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0);
     if (fd < 0)
         return fd;
@@ -145,18 +124,17 @@ static long write_proc_file(long pid, const char *name, const char *text)
 }
 
 /* Writes the maps while the child waits, and lets it go on or give up. */
-static long serve_user_namespace(struct pyrun_flight *flight, long pid)
+static void serve_user_namespace(struct pyrun_flight *flight, long pid)
 {
     long ret = flight->spawn.uid_map ? write_proc_file(pid, "/uid_map", flight->spawn.uid_map) : 0;
     if (ret >= 0 && flight->spawn.gid_map)
         ret = write_proc_file(pid, "/gid_map", flight->spawn.gid_map);
-    if (ret < 0)
-        flight->error = ret; /* the child, which gives up, writes none */
-    if (ret < 0)
+    if (ret < 0) { /* the child gives up, and writes no error of its own */
+        flight->error = ret;
         flight->call = "write(2) of an id map";
+    }
     __atomic_store_n(&flight->maps_written, ret < 0 ? 2u : 1u, __ATOMIC_RELEASE);
     (void)SYS3(__NR_futex, &flight->maps_written, FUTEX_WAKE, 1);
-    return ret;
 }
 
 static void prepare(struct pyrun_flight *flight, const struct pyrun_spawn *spawn)
@@ -165,7 +143,7 @@ static void prepare(struct pyrun_flight *flight, const struct pyrun_spawn *spawn
     flight->spawn.keep_fds = flight->keep_fds;
     for (unsigned int i = 0; i < spawn->keep_count; i++)
         flight->keep_fds[i] = spawn->keep_fds[i];
-    append_number(flight->plan_number, (unsigned int)spawn->plan_fd);
+    append_number(flight->plan_number, spawn->plan_fd);
     static char name[] = "pyrun-stage";
     flight->argv[0] = name;
     flight->argv[1] = flight->plan_number;
@@ -190,7 +168,7 @@ static long clone_child(struct pyrun_flight *flight, char *stack, int *ret_pidfd
     (void)sys_rt_sigprocmask(SIG_SETMASK_HOW, &all, &old);
     long pid = clone_on_stack(&args, flight);
     if (pid > 0 && spawn->clone_flags & CLONE_NEWUSER)
-        (void)serve_user_namespace(flight, pid);
+        serve_user_namespace(flight, pid);
     (void)sys_rt_sigprocmask(SIG_SETMASK_HOW, &old, 0);
     return pid;
 }

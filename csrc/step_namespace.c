@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "child.h"
+#include "text.h"
 
 #include <linux/errno.h>
 
@@ -41,22 +42,6 @@ long step_unshare(struct child *child, const struct plan_step *step)
 {
     (void)child;
     return sys_unshare((int)step->arg[0]);
-}
-
-static char *append_number(char *out, __s64 value)
-{
-    char digits[20];
-    int count = 0;
-    __u64 rest = value < 0 ? -(__u64)value : (__u64)value;
-    if (value < 0)
-        *out++ = '-';
-    do {
-        digits[count++] = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest);
-    while (count)
-        *out++ = digits[--count];
-    return out;
 }
 
 static char *append_offset(char *out, char clock, __u64 seconds, __u64 nanoseconds)

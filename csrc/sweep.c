@@ -11,6 +11,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "start.h"
+#include "text.h"
 
 #include <linux/errno.h>
 #include <linux/prctl.h>
@@ -66,10 +67,7 @@ static long next_below(int group_fd, char ret[256])
             at += entry->length;
             if (entry->type != DIRECTORY_TYPE || entry->name[0] == '.')
                 continue;
-            long length = 0;
-            for (; entry->name[length]; length++)
-                ret[length] = entry->name[length];
-            ret[length] = 0;
+            append_text(ret, entry->name);
             return 1;
         }
     }

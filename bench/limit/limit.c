@@ -27,6 +27,7 @@
  */
 #include "clone.h"
 #include "start.h"
+#include "text.h"
 
 #include <linux/close_range.h>
 #include <linux/errno.h>
@@ -146,28 +147,6 @@ static int is_same(const char *a, const char *b)
     return *a == *b;
 }
 
-static char *append(char *out, const char *text)
-{
-    while (*text)
-        *out++ = *text++;
-    *out = 0;
-    return out;
-}
-
-static char *append_number(char *out, __u64 value)
-{
-    char digits[20];
-    int count = 0;
-    do {
-        digits[count++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    while (count)
-        *out++ = digits[--count];
-    *out = 0;
-    return out;
-}
-
 static __u64 parse(const char *text)
 {
     __u64 value = 0;
@@ -211,7 +190,7 @@ static void wait_gone(__u32 *word)
 static void kill_group(void)
 {
     char path[TEXT_BYTES];
-    append(append(path, pod.name), "/cgroup.kill");
+    append_text(append_text(path, pod.name), "/cgroup.kill");
     long fd = sys_openat(setting.cgroup_fd, path, O_WRONLY | O_CLOEXEC, 0);
     if (fd >= 0)
         (void)sys_write((int)fd, "1", 1);
@@ -224,7 +203,7 @@ static void give_up(const char *call, long error)
     char text[TEXT_BYTES];
     if (pod.name[0])
         kill_group();
-    append(append_number(append(append(append(text, "limit: "), call), ": errno "), (__u64)-error), "\n");
+    append_text(append_number(append_text(append_text(append_text(text, "limit: "), call), ": errno "), -error), "\n");
     say(2, text);
     sys_exit_group(1);
 }
@@ -607,7 +586,7 @@ static void write_group(const char *group, const char *file, const char *value)
     char path[TEXT_BYTES];
     if (!value)
         return;
-    append(append(append(path, group), "/"), file);
+    append_text(append_text(append_text(path, group), "/"), file);
     int fd = (int)must("open(2) of a cgroup's file", sys_openat(setting.cgroup_fd, path, O_WRONLY | O_CLOEXEC, 0));
     must("write(2) to a cgroup's file", sys_write(fd, value, length_of(value)));
     (void)sys_close(fd);
@@ -640,17 +619,17 @@ static void make_pod_group(void)
     if (ret != -EEXIST)
         must("mkdir(2) of a cgroup", ret);
     give_controllers(group_top);
-    char *end_of_name = append_number(append(append(pod.name, group_top), "/pod"), (__u64)sys_getpid());
-    append_number(append(end_of_name, "-"), setting.serial++);
+    char *end_of_name = append_number(append_text(append_text(pod.name, group_top), "/pod"), sys_getpid());
+    append_number(append_text(end_of_name, "-"), setting.serial++);
     make_group(pod.name);
     write_group(pod.name, "cpu.weight", setting.cpu_weight);
 }
 
 static void leaf_name(char *ret, int number)
 {
-    char *at = append(append(ret, pod.name), number < 0 ? "/_pause" : "/c");
+    char *at = append_text(append_text(ret, pod.name), number < 0 ? "/_pause" : "/c");
     if (number >= 0)
-        append_number(at, (__u64)number);
+        append_number(at, number);
 }
 
 static int make_leaf(int number)
@@ -685,7 +664,7 @@ static void remove_pod_group(void)
 static void set_oom_score_adj(int pid, const char *value)
 {
     char path[TEXT_BYTES];
-    append(append_number(append(path, "/proc/"), (__u64)pid), "/oom_score_adj");
+    append_text(append_number(append_text(path, "/proc/"), pid), "/oom_score_adj");
     int fd = (int)must("open(2) of oom_score_adj", sys_openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0));
     must("write(2) to oom_score_adj", sys_write(fd, value, length_of(value)));
     (void)sys_close(fd);
@@ -754,11 +733,11 @@ static void kill_pod(void)
 static void answer(__u64 begin, const __u64 *moments, int count, const int *numbers, int number_count)
 {
     char text[20 * (MOST_CONTAINERS + 8)];
-    char *at = append(append_number(text, begin), " ");
+    char *at = append_text(append_number(text, begin), " ");
     for (int i = 0; i < count; i++)
-        at = append(append_number(at, moments[i]), " ");
+        at = append_text(append_number(at, moments[i]), " ");
     for (int i = 0; i < number_count; i++)
-        at = append(append_number(at, (__u64)numbers[i]), " ");
+        at = append_text(append_number(at, numbers[i]), " ");
     at[-1] = '\n';
     (void)sys_write(1, text, (sys_size)(at - text));
 }
@@ -844,7 +823,7 @@ static void do_exec(void)
 static void write_map(const char *name)
 {
     char path[TEXT_BYTES];
-    append(append(append_number(append(path, "/proc/"), (__u64)single.pid), "/"), name);
+    append_text(append_text(append_number(append_text(path, "/proc/"), single.pid), "/"), name);
     int fd = (int)must("open(2) of an id map", sys_openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0));
     must("write(2) of an id map", sys_write(fd, "0 0 1\n", 6));
     (void)sys_close(fd);
