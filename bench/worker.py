@@ -81,11 +81,16 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def pod(rootfs: str, containers: int, program: Sequence[str]) -> Figures:
     """One pod, from its manifest's value to removed."""
+    return _watch_pod(rootfs, containers, program, lambda: None)
+
+
+def _watch_pod(
+    rootfs: str, containers: int, program: Sequence[str], take_sandbox: Callable[[], pyrun.Sandbox | None]
+) -> Figures:
     spec = spec_of(rootfs, containers, program)
     watch = Watch()
-    made = create(spec, _null)
-    watch.mark("created")
-    with made:
+    with create(spec, _null, sandbox=take_sandbox()) as made:
+        watch.mark("created")
         made.start()
         watch.mark("running")
         made.wait()
@@ -254,16 +259,7 @@ def build_sandbox() -> Figures:
 
 def pooled_pod(rootfs: str, containers: int, program: Sequence[str]) -> Figures:
     """As ``pod``, in a sandbox from the pool."""
-    spec = spec_of(rootfs, containers, program)
-    watch = Watch()
-    with create(spec, _null, sandbox=_pool[0].take()) as made:
-        watch.mark("created")
-        made.start()
-        watch.mark("running")
-        made.wait()
-        watch.mark("exited")
-    watch.mark("removed")
-    return watch.marks
+    return _watch_pod(rootfs, containers, program, _pool[0].take)
 
 
 # ---- one process -----------------------------------------------------------------------------------------------------

@@ -189,14 +189,15 @@ def remove_tree(path: str) -> bool:
         return True
     found = [path]
     for group in found:  # which grows meanwhile: each group stands before those below it
-        found += _below(group)
+        found += [f"{group}/{name}" for name in names_below(group)]
     return all([_remove_one(group) for group in reversed(found)])
 
 
-def _below(path: str) -> list[str]:
+def names_below(path: str) -> list[str]:
+    """The groups directly below; none below one that has just gone."""
     try:
         with os.scandir(path) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
         if error.errno in GONE:
             return []

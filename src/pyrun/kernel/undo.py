@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeAlias
 
-    Step: TypeAlias = tuple[str, Callable[..., object], tuple[object, ...]]
+    Entry: TypeAlias = tuple[str, Callable[..., object], tuple[object, ...]]
 
 
 class Undo:
@@ -21,7 +21,7 @@ class Undo:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._steps: list[Step] = []
+        self._steps: list[Entry] = []
 
     def push(self, description: str, call: Callable[..., object], *arguments: object) -> None:
         """``call(*arguments)`` undoes what has just been done; *description* says what that is, as in "remove cgroup x"."""
@@ -34,19 +34,19 @@ class Undo:
         and then the rest stays for another try, too.
         """
         errors: list[Exception] = []
-        failed: list[Step] = []
+        failed: list[Entry] = []
         interrupt: BaseException | None = None
         try:
             while self._steps:
-                step = description, call, arguments = self._steps.pop()
+                entry = description, call, arguments = self._steps.pop()
                 try:
                     call(*arguments)
                 except Exception as error:
                     error.add_note(description)
                     errors.append(error)
-                    failed.append(step)
+                    failed.append(entry)
                 except BaseException as error:
-                    self._steps.append(step)
+                    self._steps.append(entry)
                     if interrupt is not None:
                         raise
                     interrupt = error

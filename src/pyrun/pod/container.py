@@ -119,7 +119,7 @@ class PodContainer:
 
     def _reap_execs(self) -> None:
         """Also those that their owner has let go of."""
-        ended = [_has_ended(process, watched) for process, watched in self._execs]
+        ended = [_was_reaped(process, watched) for process, watched in self._execs]
         for (_, watched), over in zip(self._execs, ended, strict=True):
             if over:
                 watched.close()
@@ -177,7 +177,7 @@ class PodContainer:
             return 0, None
 
 
-def _has_ended(process: Process, watched: Process) -> bool:
+def _was_reaped(process: Process, watched: Process) -> bool:
     """Of *process*, or where its owner has let go of it, of our own hold of it; reaped then."""
     if process.status is not None:
         return True

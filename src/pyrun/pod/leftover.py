@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from pyrun.container.lower import PARENT_CGROUP, cgroup_name
 from pyrun.errors import NotFound, Unsupported
 from pyrun.kernel.cgroup import Cgroup
+from pyrun.kernel.cgroup_tree import names_below
 from pyrun.kernel.undo import Undo
 from pyrun.linux.cgroupfs import find_root
 from pyrun.pod.plan import PAUSE_CGROUP
@@ -44,19 +43,12 @@ def list_pods() -> tuple[str, ...]:
     if root is None:
         return ()
     top = f"{root}/{PARENT_CGROUP}"
-    found = [name for name in _groups(top) if name.startswith("pod")]
-    for pool in [name for name in _groups(top) if name.startswith("pool-")]:
-        found += [name for name in _groups(f"{top}/{pool}") if _groups(f"{top}/{pool}/{name}") != [PAUSE_CGROUP]]
+    found = [name for name in names_below(top) if name.startswith("pod")]
+    for pool in [name for name in names_below(top) if name.startswith("pool-")]:
+        found += [
+            name for name in names_below(f"{top}/{pool}") if names_below(f"{top}/{pool}/{name}") != [PAUSE_CGROUP]
+        ]
     return tuple([name.removeprefix("pod") for name in found])
-
-
-def _groups(path: str) -> list[str]:
-    """The groups directly below; none for one that has just gone."""
-    try:
-        with os.scandir(path) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []
 
 
 def _end_cgroup(name: str) -> None:

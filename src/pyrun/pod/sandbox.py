@@ -6,7 +6,6 @@ import os
 from itertools import zip_longest
 
 from pyrun.errors import StateError
-from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.pause import PauseProcess
 from pyrun.kernel.step import JoinNamespaces, ParentDeathSignal, Step
