@@ -228,8 +228,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_at_any_moment_of_the_start_leaves_nothing(store: Store, number: int) -> None:
     spec = store.manifest(*[shell(FOREVER, f"c{i}") for i in range(3)], terminationGracePeriodSeconds=0)
-    for delay_ms in range(24 if number == signal.SIGINT else 0, 120, 8):
+    for delay_ms in range(0, 120, 8):
         with store.running(spec) as command:
+            if number == signal.SIGINT:
+                command.wait_for_the_core()
             time.sleep(delay_ms / 1000)
             command.signal(number)
             done = command.finish()
