@@ -218,7 +218,7 @@ def _open_lock(path: str) -> Fd | None:
     """None where the directory was removed under us. Where there is no directory and none can be (a link to nothing), there
     is nothing to wait for, and where no file can be made in it, it goes again."""
     try:
-        return Fd(os.open(f"{path}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        return Fd.adopt(os.open(f"{path}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     except FileNotFoundError:
         if os.path.lexists(path) and not os.path.isdir(path):
             raise

@@ -153,7 +153,7 @@ class Outputs:
 
     def _pipe(self, name: str, sink: Sink) -> int:
         with naming(f"a pipe for container {name}"):
-            reading, writing = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+            reading, writing = [Fd.adopt(fd) for fd in os.pipe2(os.O_CLOEXEC)]
         self.sources.append(Source(reading, sink, line_prefix(name, self._names, sink.is_terminal)))
         self._writing_ends.append(writing)
         return writing.fileno()
@@ -231,6 +231,6 @@ def _reopen_nonblocking(fd: int) -> Fd | None:
     if not (stat.S_ISFIFO(mode) or os.isatty(fd)):
         return None
     try:
-        return Fd(os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
+        return Fd.adopt(os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
         return None

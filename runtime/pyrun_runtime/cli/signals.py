@@ -33,7 +33,7 @@ class StopSignals:
         self._count = 0
         self._old: dict[int, object] = {}
         with naming("a pipe for signals"):
-            self._reading, self._writing = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
+            self._reading, self._writing = [Fd.adopt(fd) for fd in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
 
     def fileno(self) -> int:
         return self._reading.fileno()

@@ -335,9 +335,10 @@ def run_program(spec: OciSpec, process: OciProcess, setting: Setting) -> list[St
     steps: list[Step] = [Duplicate(name, number) for number, name in enumerate(STDIO)]
     if process.user.umask is not None:
         steps.append(SetUmask(process.user.umask))
-    steps.append(FindProgram(process.args[0], search))
     if setting.gated:
-        steps.append(Gate())
+        steps += [FindProgram(process.args[0], search), Gate()]
+    elif "/" not in process.args[0]:  # without a gate, the exec is as early to tell of a program that is none
+        steps.append(FindProgram(process.args[0], search))
     if spec.linux.seccomp is not None:
         steps.append(LoadFilter(seccomp_filter(spec.linux.seccomp), seccomp_flags(spec.linux.seccomp)))
     return [*steps, Exec(process.args, process.env)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pyrun.errors import SpecError
 from pyrun.linux.capability import ALL_CAPABILITIES_MASK, CAPABILITY_NAMES, CAPABILITY_NUMBERS
+from pyrun.linux.file import read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ def available_capabilities(status_path: str = "/proc/self/status") -> int:
 
     A capability outside this mask cannot be given to a container: capset(2) would fail with EPERM.
     """
-    with open(status_path, "rb") as file:
-        status = file.read()
+    status = read_bytes(status_path)
     return _status_mask(status, b"CapBnd:") & _status_mask(status, b"CapPrm:")
 
 

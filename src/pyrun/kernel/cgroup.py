@@ -88,7 +88,7 @@ class Cgroup:
         """The group *name*, which must exist. Raises :class:`NotFound`."""
         root, parts = root.rstrip("/") if root else _find_root(), tree.split_name(name)
         with _translated(f"{root}/{'/'.join(parts)}"):
-            fd = Fd(cgroupfs.open_cgroup("/".join([root, *parts])))
+            fd = Fd.adopt(cgroupfs.open_cgroup("/".join([root, *parts])))
         return cls(root, "/".join(parts), fd, created=False, shared=True, optional=frozenset())
 
     def child(self, name: str, *, controllers: Iterable[str] = (), limits: Limits | None = None) -> Cgroup:
@@ -130,7 +130,7 @@ class Cgroup:
     def read_available_controllers(self) -> frozenset[str]:
         """The controllers that limits of this group may use: its own, and those that can be enabled from the root down."""
         if self._available is None:
-            with Fd(cgroupfs.open_cgroup(self.root)) as root:
+            with Fd.adopt(cgroupfs.open_cgroup(self.root)) as root:
                 words = cgroupfs.parse_words(cgroupfs.read_file(root.fileno(), "cgroup.controllers"))
             self._available = frozenset(words)
         return self._available
@@ -170,7 +170,8 @@ class Cgroup:
         return self
 
     def _ensure(self, needed: dict[str, str], optional: frozenset[str]) -> None:
-        """Let this group itself have controllers."""
+        """Let this group itself have controllers. Optional ones that the root does not have are nowhere to be had."""
+        optional = optional and optional & self.read_available_controllers()
         wanted = optional.union(needed)
         if wanted and not wanted <= set(self._words("cgroup.controllers")):
             tree.walk(self.root, self.name.split("/"), needed, optional, make=False).close()
@@ -311,8 +312,11 @@ class Cgroup:
         was ever killed. For another process make the group anew.
         """
         try:
-            with self._borrow() as fd:
-                self._kill(fd)
+            if self._fd.closed:
+                with self._reopen() as fd:
+                    self._kill(fd)
+            else:
+                self._kill(self._fd)
         except KernelError as error:
             if error.errno not in tree.GONE:
                 raise
@@ -329,7 +333,9 @@ class Cgroup:
     def wait_empty(self, timeout_s: float | None = None) -> bool:
         """Wait until no process lives in the group or below. False when *timeout_s* has run out first."""
         try:
-            with self._borrow() as fd:
+            if not self._fd.closed:
+                return tree.wait_event(self._fd, "populated", 0, timeout_s)
+            with self._reopen() as fd:
                 return tree.wait_event(fd, "populated", 0, timeout_s)
         except KernelError as error:
             if error.errno not in tree.GONE:
@@ -339,7 +345,7 @@ class Cgroup:
     def exists(self) -> bool:
         """Whether there is a group of this name now."""
         try:
-            Fd(cgroupfs.open_cgroup(self.path)).close()
+            self._reopen().close()
         except KernelError:
             return False
         return True
@@ -365,9 +371,9 @@ class Cgroup:
         self.kill()
         self.remove(timeout_s)
 
-    def _borrow(self) -> Fd:
-        """A descriptor for a moment, also when ours is closed."""
-        return Fd(cgroupfs.open_cgroup(self.path)) if self._fd.closed else self._fd.dup()
+    def _reopen(self) -> Fd:
+        """A descriptor for a moment, when ours is closed."""
+        return Fd.adopt(cgroupfs.open_cgroup(self.path))
 
 
 def _find_root() -> str:

@@ -64,13 +64,13 @@ def walk(
     *needed* are controllers that must be there, each with what it is needed for; *optional* ones are enabled where they can be.
     With *make*, missing groups are made. Raises :class:`KernelError` (ENOENT) if the group vanished or was never there.
     """
-    here = Fd(open_cgroup(root))
+    here = Fd.adopt(open_cgroup(root))
     try:
         for part in parts:
             enable(here, root, needed, optional)
             if make:
                 _make_missing(part, here)
-            above, here = here, Fd(open_cgroup(part, here.fileno()))
+            above, here = here, Fd.adopt(open_cgroup(part, here.fileno()))
             above.close()
     except BaseException:
         here.close()
@@ -99,7 +99,7 @@ def make_below(above: Fd, name: str, root: str, needed: Mapping[str, str], optio
     """Make one group below *above*, which must not exist, with its controllers."""
     enable(above, root, needed, optional)
     make_cgroup(name, above.fileno())
-    return Fd(open_cgroup(name, above.fileno()))
+    return Fd.adopt(open_cgroup(name, above.fileno()))
 
 
 def _make_missing(name: str, above: Fd) -> None:
@@ -185,12 +185,13 @@ def is_gone(group: Fd) -> bool:
 
 def remove_tree(path: str) -> bool:
     """Remove a group and all below it, from the leaves up. False if a process, or a group made meanwhile, is in the way."""
-    if _remove_one(path):
-        return True
+    kept = []  # each before those below it
     found = [path]
-    for group in found:  # which grows meanwhile: each group stands before those below it
-        found += [f"{group}/{name}" for name in names_below(group)]
-    return all([_remove_one(group) for group in reversed(found)])
+    for group in found:  # which grows meanwhile
+        if not _remove_one(group):
+            kept.append(group)
+            found += [f"{group}/{name}" for name in names_below(group)]
+    return all([_remove_one(group) for group in reversed(kept)])
 
 
 def names_below(path: str) -> list[str]:

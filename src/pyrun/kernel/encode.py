@@ -100,6 +100,7 @@ class _Encoded(Value):
     steps: bytes
     slot_count: int
     data: bytes
+    gated: bool
 
 
 _remembered: dict[int, _Encoded] = {}
@@ -114,12 +115,20 @@ def _encode(steps: Plan, names: tuple[str, ...]) -> _Encoded:
         return found
     encoder = Encoder(names)
     encoded = b"".join([encode_step(step, encoder) for step in steps])
-    found = _Encoded(steps, names, encoded, encoder.slot_count, encoder.block())
+    gates = [step.kind for step in steps].count("GATE")
+    if gates > 1:
+        raise PyrunError("a plan has one gate at most: the launcher opens it once")
+    found = _Encoded(steps, names, encoded, encoder.slot_count, encoder.block(), gates == 1)
     _check(found)
     if len(_remembered) >= REMEMBERED_MOST:
         _remembered.clear()
     _remembered[id(steps)] = found
     return found
+
+
+def is_gated(steps: Plan, names: Iterable[str]) -> bool:
+    """Whether *steps* wait at a gate; *names* are the slots that :func:`encode_plan` will be given."""
+    return _encode(steps, tuple(names)).gated
 
 
 def encode_plan(
@@ -145,14 +154,12 @@ def encode_plan(
 
 
 def _check(encoded: _Encoded) -> None:
-    """What the child would refuse, or never come back from."""
+    """What the child would refuse."""
     if len(encoded.plan) > lib.PLAN_MAX_STEPS or encoded.slot_count > lib.PLAN_MAX_SLOTS:
         raise PyrunError(
             f"{len(encoded.plan)} steps with {encoded.slot_count} slots are more than a plan holds "
             f"({lib.PLAN_MAX_STEPS} and {lib.PLAN_MAX_SLOTS})"
         )
-    if [step.kind for step in encoded.plan].count("GATE") > 1:
-        raise PyrunError("a plan has one gate at most: the launcher opens it once")
 
 
 def stamps_offset(step_count: int) -> tuple[int, int]:

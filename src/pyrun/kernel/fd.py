@@ -30,10 +30,17 @@ class Fd:
         self._number = number
 
     @classmethod
+    def adopt(cls, number: int) -> Fd:
+        """Own a descriptor that was made close-on-exec (O_CLOEXEC and its kin): it is not asked to be so once more."""
+        fd = cls.__new__(cls)
+        fd._number = number
+        return fd
+
+    @classmethod
     def open(cls, path: str, flags: int = os.O_RDONLY, mode: int = 0o777, *, dir_fd: int | None = None) -> Fd:
         """open(2), close-on-exec. Raises :class:`KernelError`."""
         try:
-            return cls(os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=dir_fd))
+            return cls.adopt(os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=dir_fd))
         except OSError as error:
             raise KernelError(error.errno or 0, "open(2)", path) from None
 
@@ -53,7 +60,7 @@ class Fd:
     def dup(self) -> Fd:
         """Another descriptor of the same open file."""
         try:
-            return Fd(os.dup(self.fileno()))
+            return Fd.adopt(os.dup(self.fileno()))
         except OSError as error:
             raise KernelError(error.errno or 0, "fcntl(2)", f"descriptor {self._number}") from None
 

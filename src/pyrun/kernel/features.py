@@ -126,10 +126,10 @@ def _open_user_namespace() -> int:
 
 
 def _try_idmap() -> None:
-    user_ns = Fd(_open_user_namespace())
-    with user_ns, Fd(mount.fsopen("tmpfs")) as context:
+    user_ns = Fd.adopt(_open_user_namespace())
+    with user_ns, Fd.adopt(mount.fsopen("tmpfs")) as context:
         mount.fsconfig_create(context.fileno())
-        with Fd(mount.fsmount(context.fileno())) as tree:
+        with Fd.adopt(mount.fsmount(context.fileno())) as tree:
             flags = mount.AT_EMPTY_PATH
             mount.mount_setattr(tree.fileno(), "", flags, attr_set=mount.MOUNT_ATTR_IDMAP, userns_fd=user_ns.fileno())
 

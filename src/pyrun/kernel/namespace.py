@@ -45,7 +45,7 @@ class Namespace:
         Raises :class:`NotFound` if the process has ended, :class:`KernelError` where this kernel has no such namespace.
         """
         try:
-            fd = Fd(open_namespace(_proc_directory(process), kind))
+            fd = Fd.adopt(open_namespace(_proc_directory(process), kind))
         except KernelError as error:
             if error.errno == errno.ENOENT and process is not None and _has_ended(process):
                 raise NotFound("the process has ended") from None

@@ -61,7 +61,7 @@ class PauseProcess:
 
         The plan's slots ``program`` and ``ready`` are filled here; it ends in :data:`PAUSE_STEPS`, or they are added.
         """
-        ready, child_ready = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+        ready, child_ready = [Fd.adopt(fd) for fd in os.pipe2(os.O_CLOEXEC)]
         try:
             with child_ready:
                 given = {**(fds or {}), "program": program_fd("pyrun-pause"), "ready": child_ready}

@@ -13,11 +13,11 @@ from struct import Struct
 
 from pyrun._core import lib
 from pyrun.errors import ExecError, KernelError, PyrunError, StateError, StepError
-from pyrun.kernel.encode import decode_stamps, encode_plan, stamps_offset
+from pyrun.kernel.encode import decode_stamps, encode_plan, is_gated, stamps_offset
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.process import Process
 from pyrun.kernel.program import above_standard, program_fd
-from pyrun.kernel.step import Exec, FindProgram, Gate, NewTimeNamespace, Unshare, namespace_flags
+from pyrun.kernel.step import Exec, FindProgram, NewTimeNamespace, Unshare, namespace_flags
 from pyrun.linux.call import convert
 from pyrun.linux.process import clone3
 from pyrun.linux.process import land as land_flight
@@ -218,7 +218,7 @@ def create(
         (*first, *plan) if first else tuple(plan)
     )  # the same tuple, where it is one: what it encodes to is remembered
     numbers = {name: fd if isinstance(fd, int) else fd.fileno() for name, fd in (fds or {}).items()}
-    gated = any([isinstance(step, Gate) for step in steps])
+    gated = is_gated(steps, numbers)
     owned: list[Fd] = []
     try:
         report, child_report = _pipe(owned)
@@ -291,18 +291,18 @@ def _pipe(owned: list[Fd]) -> tuple[Fd, Fd]:
     """The reading and the writing end, which are put into *owned*, too."""
     at = len(owned)
     try:
-        owned += [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+        owned += [Fd.adopt(fd) for fd in os.pipe2(os.O_CLOEXEC)]
     except OSError as error:
         raise convert(error, "pipe2(2)") from None
     for i in (at, at + 1):
         if owned[i].fileno() < 3:
-            owned[i] = Fd(above_standard(owned[i].detach()))
+            owned[i] = Fd.adopt(above_standard(owned[i].detach()))
     return owned[at], owned[at + 1]
 
 
 def _plan_file(block: bytes) -> Fd:
     try:
-        plan_fd = Fd(above_standard(os.memfd_create("pyrun-plan", os.MFD_CLOEXEC)))
+        plan_fd = Fd.adopt(above_standard(os.memfd_create("pyrun-plan", os.MFD_CLOEXEC)))
     except OSError as error:
         raise convert(error, "memfd_create(2)") from None
     try:
@@ -333,7 +333,7 @@ def _clone(
         uid_map=uid_map,
         gid_map=gid_map,
     )
-    return Process(pid, Fd(pidfd)), flight
+    return Process(pid, Fd.adopt(pidfd)), flight
 
 
 def _close_all(*fds: Fd | None) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 
 from pyrun.errors import KernelError
+from pyrun.linux.file import read_bytes
 from pyrun.linux.mountinfo import read_mountinfo
-from pyrun.linux.procfs import read_bytes
 from pyrun.value import Value
 
 TYPE_CHECKING = False

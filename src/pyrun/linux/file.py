@@ -1,11 +1,11 @@
-"""Files by path, resolved as the caller allows: openat2(2), close_range(2)."""
+"""Files by path, resolved as the caller allows, and whole ones: openat2(2), read(2), close_range(2)."""
 
 from __future__ import annotations
 
 import os
 
 from pyrun._core import ffi, lib
-from pyrun.linux.call import check, encode_path
+from pyrun.linux.call import check, convert, encode_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ RESOLVE_IN_ROOT: int = lib.RESOLVE_IN_ROOT
 RESOLVE_CACHED: int = lib.RESOLVE_CACHED
 CLOSE_RANGE_CLOEXEC: int = lib.CLOSE_RANGE_CLOEXEC
 CLOSE_RANGE_UNSHARE: int = lib.CLOSE_RANGE_UNSHARE
+CHUNK_BYTES = 1 << 16
 
 
 def openat2(dir_fd: int, path: Path, flags: int, mode: int = 0, resolve: int = 0) -> int:
@@ -36,6 +37,30 @@ def openat2(dir_fd: int, path: Path, flags: int, mode: int = 0, resolve: int = 0
     how = ffi.new("struct open_how *")
     how.flags, how.mode, how.resolve = flags | os.O_CLOEXEC, mode, resolve
     return check(lib.sys_openat2(dir_fd, encode_path(path), how, ffi.sizeof("struct open_how")), "openat2(2)", path)
+
+
+def read_bytes(name: str, dir_fd: int | None = None) -> bytes:
+    """The whole of a file.
+
+    Kernel: open(2), read(2). A file of /proc that takes several reads may change in between.
+    Affects: nothing.
+    Raises: in /proc, ENOENT if the process has ended before the open; ESRCH after it; EACCES without PTRACE_MODE_READ for some
+    files.
+    """
+    call = "open(2)"
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+        call = "read(2)"
+        try:
+            chunks = []
+            while chunk := os.read(fd, CHUNK_BYTES):
+                chunks.append(chunk)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        error.filename = error.filename or name
+        raise convert(error, call) from None
+    return b"".join(chunks)
 
 
 def close_range(first: int, last: int, flags: int = 0) -> None:

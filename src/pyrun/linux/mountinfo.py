@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from pyrun.linux.procfs import SELF, below, read_bytes
+from pyrun.linux.file import read_bytes
+from pyrun.linux.procfs import SELF, below
 from pyrun.value import Value
 
 

@@ -14,10 +14,10 @@ import os
 
 from pyrun.linux.call import convert
 from pyrun.linux.capability import CapabilitySets
+from pyrun.linux.file import read_bytes
 from pyrun.value import Value
 
 SELF = "/proc/self"
-CHUNK_BYTES = 1 << 16
 KIB_BYTES = 1024
 
 
@@ -124,29 +124,6 @@ def open_process(pid: int) -> int:
         return os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise convert(error, "open(2)") from None
-
-
-def read_bytes(name: str, dir_fd: int | None = None) -> bytes:
-    """The whole of a file.
-
-    Kernel: open(2), read(2). A file of /proc that takes several reads may change in between.
-    Affects: nothing.
-    Raises: ENOENT if the process has ended before the open; ESRCH after it; EACCES without PTRACE_MODE_READ for some files.
-    """
-    call = "open(2)"
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
-        call = "read(2)"
-        try:
-            chunks = []
-            while chunk := os.read(fd, CHUNK_BYTES):
-                chunks.append(chunk)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        error.filename = error.filename or name
-        raise convert(error, call) from None
-    return b"".join(chunks)
 
 
 def read_text(name: str, dir_fd: int | None = None) -> str:

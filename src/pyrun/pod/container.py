@@ -111,7 +111,7 @@ class PodContainer:
             descriptors = zip(STDIO, stdio or (null.fileno(), 1, 2), strict=True)
             process = self._spawn(steps, {CONTAINER: self.process, **dict(descriptors)})
         try:
-            self._execs.append((process, Process(process.pid, Fd(os.dup(process.fileno())))))
+            self._execs.append((process, Process(process.pid, Fd.adopt(os.dup(process.fileno())))))
         except BaseException:  # no descriptor left: then nobody has it
             process.end()
             raise
@@ -167,7 +167,9 @@ class PodContainer:
         return ContainerStatus(self.name, exit, reason, self._started_s or finished_s, finished_s, peak_bytes)
 
     def _account(self) -> tuple[int, int | None]:
-        """OOM kills, and the most memory in use. Nothing is known of a group that somebody has removed."""
+        """OOM kills, and the most memory in use. Nothing is known without the controller, or of a group that is gone."""
+        if "memory" not in self.cgroup.read_available_controllers():
+            return 0, None
         try:
             events = self.cgroup.read_memory_events()
             return events.oom_kill if events is not None else 0, self.cgroup.read_memory_peak_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pyrun.container.security import ALL_CAPABILITIES_MASK, available_capabilities
+from pyrun.linux.file import read_bytes
 from pyrun.value import Value
 
 
@@ -40,7 +41,6 @@ def read_machine() -> Machine:
 def _read(path: str) -> bytes:
     """Empty for a file that is not there: a machine may do without."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        return read_bytes(path)
     except OSError:
         return b""

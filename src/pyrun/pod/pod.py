@@ -26,7 +26,7 @@ from pyrun.pod.limits import container_limits, pod_limits
 from pyrun.pod.machine import read_machine
 from pyrun.pod.plan import PodPlan, opened_paths, plan_containers, plan_pause, pod_paths
 from pyrun.pod.sandbox import ACCOUNTED, Sandbox
-from pyrun.pod.volume import check_images, open_volumes, remove_tree
+from pyrun.pod.volume import check_images, has_disk_volumes, open_volumes, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Pod:
     ) -> Pod:
         """Build the pod up to the point where every container waits at its gate.
 
-        *directory* is an absolute path that does not exist yet; the pod's emptyDirs on disk are made in it, and it goes when
+        *directory* is an absolute path that does not exist yet; a pod with emptyDirs on disk has them there, and it goes when
         the pod is removed. *stdio* gives a container's standard descriptors, which stay the caller's; without it
         containers read /dev/null and write where this process writes. With *kill_with_launcher* the kernel kills the pod when the
         calling *thread* ends (prctl(2), PR_SET_PDEATHSIG). *sandbox* is one of a :class:`SandboxPool`, which the pod takes over,
@@ -181,8 +181,7 @@ class _Builder:
             sandbox.check_fits(pause)
             self._limit(sandbox.cgroup)
         check_images(self.spec)
-        _make_directory(directory)
-        self.undo.push(f"remove directory {directory}", remove_tree, directory)
+        self._make_directory(directory)
         volumes = open_volumes(self.spec, pod_paths(directory), self.undo, self.made)
         try:
             sandbox = sandbox or self._make_sandbox(pause, bare)
@@ -193,6 +192,20 @@ class _Builder:
         finally:
             for fd in volumes.values():
                 fd.close()
+
+    def _make_directory(self, path: str) -> None:
+        """Where something is to be in it: a pod without volumes on disk costs the file system nothing."""
+        if not has_disk_volumes(self.spec):
+            if os.path.lexists(path):
+                raise _exists(path)
+            return
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            raise _exists(path) from None
+        except OSError as error:
+            raise KernelError(error.errno or 0, "mkdir(2)", path) from None
+        self.undo.push(f"remove directory {path}", remove_tree, path)
 
     def _make_sandbox(self, plan: ProcessPlan, bare: int | None) -> Sandbox:
         uid = self.spec.metadata.uid or new_uid()
@@ -282,13 +295,8 @@ class About:
             error.about = self.what
 
 
-def _make_directory(path: str) -> None:
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        raise AlreadyExists(f"directory {path} exists already") from None
-    except OSError as error:
-        raise KernelError(error.errno or 0, "mkdir(2)", path) from None
+def _exists(directory: str) -> AlreadyExists:
+    return AlreadyExists(f"directory {directory} exists already")
 
 
 def _wait_any(processes: list[Process], timeout_s: float | None) -> None:

@@ -171,7 +171,7 @@ class SandboxPool:
 
 def _start_sweeper(group: Cgroup) -> tuple[Fd, Process]:
     """The end of the pipe whose closing ends the group, and who sees to it."""
-    theirs, ours = [Fd(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+    theirs, ours = [Fd.adopt(fd) for fd in os.pipe2(os.O_CLOEXEC)]
     try:
         directory, _, name = group.path.rpartition("/")
         argv = ("pyrun-sweep", str(OWNER_FD), str(PARENT_FD), name)

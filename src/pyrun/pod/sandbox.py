@@ -41,7 +41,7 @@ class Sandbox:
         leaf = cgroup.child(plan.cgroup)
         undo.push(f"close cgroup {leaf.path}", leaf.close)
         leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
-        with Fd(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
+        with Fd.adopt(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
             fds: dict[str, HasFileno | int] = {"null": null, **({BARE: bare} if bare is not None else {})}
             self.pause = PauseProcess.create(plan.steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds)
         undo.push("end pause", self.pause.end)

@@ -46,13 +46,18 @@ def open_volumes(pod: PodSpec, paths: PodPaths, undo: Undo, made: Undo) -> dict[
     for i, volume in enumerate(pod.volumes):
         source = volume.source
         if isinstance(source, EmptyDir):
-            if source.medium == "":
+            if not source.medium:
                 path = paths.disk_volume(volume.name)
                 _make_empty_directory(path)
                 opened[path] = _own(Fd.open(path, os.O_PATH), undo)
         else:
             opened[source.path] = _own(_open_host_path(source, f"/spec/volumes/{i}/hostPath", made), undo)
     return opened
+
+
+def has_disk_volumes(pod: PodSpec) -> bool:
+    """Whether the pod has an emptyDir that is not in memory."""
+    return any([isinstance(volume.source, EmptyDir) and not volume.source.medium for volume in pod.volumes])
 
 
 def check_images(pod: PodSpec) -> None:
@@ -87,7 +92,7 @@ def _open_host_path(source: HostPath, pointer: str, made: Undo) -> Fd:
             _make_directories(source.path, made)
         elif source.type == "FileOrCreate":
             _make_file(source.path, made)
-        fd = Fd(os.open(source.path, os.O_PATH | os.O_CLOEXEC))
+        fd = Fd.adopt(os.open(source.path, os.O_PATH | os.O_CLOEXEC))
     except OSError as error:
         raise SpecError(f"{pointer}/path", f"{source.path}: {error.strerror}") from error
     check = _TYPE_CHECKS.get(source.type)
