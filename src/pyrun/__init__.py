@@ -77,8 +77,13 @@ if TYPE_CHECKING:
     from pyrun.pod.trace import Phase as Phase
     from pyrun.pod.trace import trace_pod as trace_pod
     from pyrun.pod.volume import remove_tree as remove_tree
+    from pyrun.spec.oci import OciHook as OciHook
+    from pyrun.spec.oci import OciProcess as OciProcess
+    from pyrun.spec.oci import OciResources as OciResources
     from pyrun.spec.oci import OciSpec as OciSpec
     from pyrun.spec.oci_parse import load_oci as load_oci
+    from pyrun.spec.oci_parse import load_oci_process as load_oci_process
+    from pyrun.spec.oci_parse import load_oci_resources as load_oci_resources
     from pyrun.spec.oci_parse import oci_to_json as oci_to_json
     from pyrun.spec.oci_parse import parse_oci as parse_oci
     from pyrun.spec.pod import PodSpec as PodSpec
@@ -129,8 +134,8 @@ _EXPORTS = {
     "pod.status": ("ContainerStatus",),
     "pod.trace": ("Phase", "trace_pod"),
     "pod.volume": ("remove_tree",),
-    "spec.oci": ("OciSpec",),
-    "spec.oci_parse": ("load_oci", "oci_to_json", "parse_oci"),
+    "spec.oci": ("OciHook", "OciProcess", "OciResources", "OciSpec"),
+    "spec.oci_parse": ("load_oci", "load_oci_process", "load_oci_resources", "oci_to_json", "parse_oci"),
     "spec.pod": ("PodSpec",),
     "spec.pod_parse": ("load_pod", "parse_pod"),
     "value": ("Value", "replace"),
@@ -161,6 +166,9 @@ __all__ = [
     "Namespace",
     "NamespaceSet",
     "NotFound",
+    "OciHook",
+    "OciProcess",
+    "OciResources",
     "OciSpec",
     "Outcome",
     "PauseProcess",
@@ -192,6 +200,8 @@ __all__ = [
     "kill_pod",
     "list_pods",
     "load_oci",
+    "load_oci_process",
+    "load_oci_resources",
     "load_pod",
     "lower_container",
     "new_uid",

@@ -11,10 +11,15 @@ from hypothesis import strategies as st
 
 from pyrun.errors import SpecError
 from pyrun.spec import oci
-from pyrun.spec.oci_parse import CLOCKS, PROPAGATIONS, RLIMITS, load_oci, oci_to_json, parse_oci
+from pyrun.spec.oci_linux_parse import CLOCKS, MEMORY_POLICY_FLAGS, PROPAGATIONS
+from pyrun.spec.oci_parse import load_oci, load_oci_process, load_oci_resources, oci_to_json, parse_oci
+from pyrun.spec.oci_process_parse import IO_CLASSES, RLIMITS, SCHEDULER_FLAGS
 from pyrun.value import replace
 
 MINIMAL: dict[str, Any] = {"ociVersion": "1.0.0", "root": {"path": "rootfs"}}
+
+
+MAPPING = {"containerID": 0, "hostID": 1000, "size": 1}
 
 
 def error_of(document: Any) -> str:
@@ -60,6 +65,12 @@ rlimits = st.builds(
     st.sampled_from(RLIMITS),
     st.tuples(uint64, uint64),
 )
+scheduler_flags = several(st.sampled_from(SCHEDULER_FLAGS))
+schedulers = st.builds(
+    oci.OciScheduler, st.just("SCHED_BATCH"), st.integers(-20, 19), st.just(0), scheduler_flags
+) | st.builds(
+    oci.OciScheduler, st.just("SCHED_DEADLINE"), st.just(0), st.just(0), scheduler_flags, uint64, uint64, uint64
+)
 processes = st.builds(
     oci.OciProcess,
     cwd=paths,
@@ -71,29 +82,86 @@ processes = st.builds(
     rlimits=several(rlimits, unique_by=lambda limit: limit.type),
     no_new_privileges=st.booleans(),
     oom_score_adj=maybe(st.integers(-1000, 1000)),
+    console_size=maybe(st.builds(oci.OciConsoleSize, st.integers(0, 65535), st.integers(0, 65535))),
+    scheduler=maybe(schedulers),
+    io_priority=maybe(st.builds(oci.OciIoPriority, st.sampled_from(IO_CLASSES), st.integers(0, 7))),
+    exec_cpu_affinity=maybe(st.builds(oci.OciExecCpuAffinity, st.sampled_from(["", "0-3,7", "1"]), st.just("0"))),
+    apparmor_profile=text,
+    selinux_label=text,
 )
-mounts = st.builds(oci.OciMount, names, text, text, texts)
+mappings = st.lists(st.builds(oci.OciIdMapping, uint32, uint32, st.integers(1, 2**32 - 1)), min_size=1, max_size=3).map(
+    tuple
+)
+mounts = st.builds(oci.OciMount, names, text, text, texts) | st.builds(
+    oci.OciMount, names, text, text, texts, mappings, mappings
+)
+hook_lists = several(st.builds(oci.OciHook, paths, texts, texts, maybe(st.integers(1, 2**31 - 1))))
 namespace_types = ["pid", "network", "mount", "ipc", "uts", "user", "cgroup"]
 namespaces = st.builds(oci.OciNamespace, st.sampled_from(namespace_types), st.just("") | paths)
 offsets = st.builds(oci.OciTimeOffset, st.sampled_from(CLOCKS), int64, st.integers(0, 999_999_999))
 devices = st.builds(
     oci.OciDevice, paths, st.sampled_from("cubp"), uint32, uint32, maybe(st.integers(0, 0o7777)), maybe(ids), maybe(ids)
 )
-rules = st.builds(oci.OciDeviceRule, st.booleans(), st.sampled_from("acb"), maybe(int64), maybe(int64), text)
+accesses = st.lists(st.sampled_from("rwm"), unique=True).map("".join)
+rules = st.builds(oci.OciDeviceRule, st.booleans(), st.sampled_from("acb"), maybe(uint32), maybe(uint32), accesses)
+amounts = maybe(st.integers(-1, 2**63 - 1))
+weights = st.just(0) | st.integers(10, 1000)
+throttles = several(st.builds(oci.OciThrottleDevice, uint32, uint32, uint64))
+block_io = st.builds(
+    oci.OciBlockIo,
+    maybe(weights),
+    maybe(weights),
+    several(st.builds(oci.OciWeightDevice, uint32, uint32, weights, maybe(weights))),
+    *[throttles] * 4,
+)
 resources = st.builds(
     oci.OciResources,
-    cpu=maybe(st.builds(oci.OciCpu, maybe(uint64), maybe(int64), maybe(uint64))),
-    memory=maybe(st.builds(oci.OciMemory, maybe(int64), maybe(int64), maybe(int64))),
-    pids=maybe(st.builds(oci.OciPids, int64)),
+    cpu=maybe(
+        st.builds(
+            oci.OciCpu,
+            *[maybe(number) for number in (uint64, int64, uint64, uint64, int64, uint64)],
+            text,
+            text,
+            maybe(st.integers(0, 1)),
+        )
+    ),
+    memory=maybe(
+        st.builds(
+            oci.OciMemory,
+            *[amounts] * 5,
+            maybe(st.integers(0, 100)),
+            st.booleans(),
+            maybe(st.booleans()),
+            st.booleans(),
+        )
+    ),
+    pids=maybe(st.builds(oci.OciPids, amounts)),
     devices=several(rules),
     unified=st.dictionaries(st.sampled_from(["cpu.weight", "memory.high"]), text).map(lambda m: tuple(m.items())),
+    block_io=maybe(block_io),
+    hugepage_limits=several(
+        st.builds(oci.OciHugepageLimit, st.sampled_from(["64KB", "2MB", "1GB"]), uint64),
+        unique_by=lambda limit: limit.page_size,
+    ),
+    network=maybe(st.builds(oci.OciNetwork, maybe(uint32), several(st.builds(oci.OciNetworkPriority, names, uint32)))),
+    rdma=several(st.builds(oci.OciRdma, names, uint32, maybe(uint32)), unique_by=lambda limit: limit.device),
 )
-mappings = several(st.builds(oci.OciIdMapping, uint32, uint32, uint32))
+net_devices = st.lists(
+    st.tuples(st.sampled_from(["eth0", "wlan1"]), names), unique_by=(lambda d: d[0], lambda d: d[1])
+).map(
+    lambda found: tuple(
+        [(host, oci.OciNetDevice(inside.replace("/", "_").replace(".", "-"))) for host, inside in found]
+    )
+)
+memory_policies = st.builds(
+    oci.OciMemoryPolicy,
+    st.just("MPOL_BIND"),
+    st.sampled_from(["0", "0-1,3"]),
+    several(st.sampled_from(MEMORY_POLICY_FLAGS)),
+)
 plain_linux = st.builds(
     oci.OciLinux,
     namespaces=several(namespaces, unique_by=lambda namespace: namespace.type),
-    uid_mappings=mappings,
-    gid_mappings=mappings,
     devices=several(devices),
     cgroups_path=text,
     resources=maybe(resources),
@@ -102,6 +170,23 @@ plain_linux = st.builds(
     rootfs_propagation=st.sampled_from(PROPAGATIONS),
     masked_paths=some_paths,
     readonly_paths=some_paths,
+    mount_label=text,
+    intel_rdt=maybe(st.builds(oci.OciIntelRdt, st.sampled_from(["", "guaranteed"]), several(names), st.just("L3:0=f"))),
+    memory_policy=maybe(memory_policies),
+    personality=maybe(st.builds(oci.OciPersonality, st.sampled_from(["LINUX", "LINUX32"]))),
+)
+mapped_linux = st.builds(
+    lambda value, uids, gids: replace(
+        value, namespaces=(oci.OciNamespace("user"),), uid_mappings=uids, gid_mappings=gids
+    ),
+    plain_linux,
+    mappings,
+    mappings,
+)
+networked_linux = st.builds(
+    lambda value, found: replace(value, namespaces=(oci.OciNamespace("network"),), net_devices=found),
+    plain_linux,
+    net_devices,
 )
 timed_linux = st.builds(
     lambda value, clocks: replace(value, namespaces=(*value.namespaces, oci.OciNamespace("time")), time_offsets=clocks),
@@ -116,8 +201,9 @@ specs = st.builds(
     hostname=text,
     domainname=text,
     mounts=several(mounts),
-    linux=plain_linux | timed_linux,
+    linux=plain_linux | timed_linux | mapped_linux | networked_linux,
     annotations=pairs,
+    hooks=st.builds(oci.OciHooks, *[hook_lists] * 6),
 )
 
 
@@ -168,10 +254,10 @@ def test_unknown_properties_are_ignored_as_the_specification_says() -> None:
     assert parse_oci(process(madeUp=[]), "x") == parse_oci(process(), "x")
 
 
-def test_null_and_empty_unbuilt_fields_are_absent() -> None:
-    assert parse_oci(MINIMAL | {"hooks": {}, "linux": {"mountLabel": "", "seccomp": None}}, "x") == parse_oci(
-        MINIMAL, "x"
-    )
+def test_null_and_empty_fields_are_absent() -> None:
+    assert parse_oci(
+        MINIMAL | {"hooks": {}, "windows": {}, "linux": {"mountLabel": "", "seccomp": None}}, "x"
+    ) == parse_oci(MINIMAL, "x")
 
 
 @pytest.mark.parametrize(
@@ -182,8 +268,20 @@ def test_null_and_empty_unbuilt_fields_are_absent() -> None:
         ({"ociVersion": "1.0.0"}, "/root: required, but missing"),
         (MINIMAL | {"ociVersion": "0.5.0"}, "/ociVersion: '0.5.0' is not supported; 1.x is"),
         (MINIMAL | {"root": {"path": ""}}, "/root/path: must not be empty"),
-        (MINIMAL | {"hooks": {"prestart": []}}, "/hooks: known to the OCI runtime specification but not built yet"),
-        (MINIMAL | {"windows": {"a": 1}}, "/windows: known to the OCI runtime specification but not built yet"),
+        (
+            MINIMAL | {"hooks": {"poststop": [{"path": "bin/x"}]}},
+            "/hooks/poststop/0/path: must be an absolute path, found the string 'bin/x'",
+        ),
+        (
+            MINIMAL | {"hooks": {"prestart": [{"path": "/x", "timeout": 0}]}},
+            "/hooks/prestart/0/timeout: must be between 1 and 2147483647, found 0",
+        ),
+        (MINIMAL | {"windows": {"a": 1}}, "/windows: belongs to another platform than a Linux container"),
+        (MINIMAL | {"annotations": {"": "x"}}, "/annotations: a name must not be empty"),
+        (
+            MINIMAL | {"mounts": [{"destination": "/x", "uidMappings": [MAPPING]}]},
+            "/mounts/0/gidMappings: required: uidMappings and gidMappings go together",
+        ),
         (MINIMAL | {"mounts": [{}]}, "/mounts/0/destination: required, but missing"),
         (MINIMAL | {"annotations": {"a": 1}}, "/annotations/a: expected a string, found the number 1"),
         (process(cwd="x"), "/process/cwd: must be an absolute path, found the string 'x'"),
@@ -193,9 +291,37 @@ def test_null_and_empty_unbuilt_fields_are_absent() -> None:
         (process(user={"umask": 0o1000}), "/process/user/umask: must be between 0 and 511, found 512"),
         (process(oomScoreAdj=2000), "/process/oomScoreAdj: must be between -1000 and 1000, found 2000"),
         (
-            process(scheduler={"policy": "x"}),
-            "/process/scheduler: known to the OCI runtime specification but not built yet",
+            process(scheduler={"policy": "SCHED_OTHERS"}),
+            "/process/scheduler/policy: 'SCHED_OTHERS' is none of 'SCHED_OTHER', 'SCHED_FIFO', 'SCHED_RR', "
+            "'SCHED_BATCH', 'SCHED_ISO', 'SCHED_IDLE', 'SCHED_DEADLINE'; did you mean 'SCHED_OTHER'?",
         ),
+        (
+            process(scheduler={"policy": "SCHED_OTHER", "priority": 1}),
+            "/process/scheduler/priority: is for SCHED_FIFO and SCHED_RR only",
+        ),
+        (
+            process(scheduler={"policy": "SCHED_FIFO", "deadline": 1}),
+            "/process/scheduler/deadline: is for SCHED_DEADLINE only",
+        ),
+        (
+            process(scheduler={"policy": "SCHED_OTHER", "nice": 20}),
+            "/process/scheduler/nice: must be between -20 and 19, found 20",
+        ),
+        (
+            process(ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 8}),
+            "/process/ioPriority/priority: must be between 0 and 7, found 8",
+        ),
+        (process(ioPriority={"priority": 4}), "/process/ioPriority/class: required, but missing"),
+        (
+            process(execCPUAffinity={"initial": "3-1"}),
+            "/process/execCPUAffinity/initial: '3-1' is no list of numbers such as '0-3,7'",
+        ),
+        (
+            process(execCPUAffinity={"final": "a"}),
+            "/process/execCPUAffinity/final: 'a' is no list of numbers such as '0-3,7'",
+        ),
+        (process(consoleSize={"height": 1}), "/process/consoleSize/width: required, but missing"),
+        (process(commandLine="x"), "/process/commandLine: belongs to another platform than a Linux container"),
         (
             process(rlimits=[{"type": "RLIMIT_NOFILE", "soft": 2, "hard": 1}]),
             "/process/rlimits/0/soft: 2 is more than the hard limit 1",
@@ -233,12 +359,64 @@ def test_null_and_empty_unbuilt_fields_are_absent() -> None:
         (linux(devices=[{"path": "/dev/x", "type": "x"}]), "/linux/devices/0/type: 'x' is none of 'c', 'u', 'b', 'p'"),
         (
             linux(resources={"blockIO": {"weight": 1}}),
-            "/linux/resources/blockIO: known to the OCI runtime specification but not built yet",
+            "/linux/resources/blockIO/weight: must be between 10 and 1000, found 1",
         ),
         (
-            linux(resources={"cpu": {"cpus": "0"}}),
-            "/linux/resources/cpu/cpus: known to the OCI runtime specification but not built yet",
+            linux(resources={"blockIO": {"weightDevice": [{"major": 8, "minor": 0}]}}),
+            "/linux/resources/blockIO/weightDevice/0: weight or leafWeight must be given",
         ),
+        (
+            linux(resources={"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0}]}}),
+            "/linux/resources/blockIO/throttleReadBpsDevice/0/rate: required, but missing",
+        ),
+        (
+            linux(resources={"rdma": {"mlx5_1": {}}}),
+            "/linux/resources/rdma/mlx5_1: hcaHandles or hcaObjects must be given",
+        ),
+        (
+            linux(resources={"hugepageLimits": [{"pageSize": "2M", "limit": 1}]}),
+            "/linux/resources/hugepageLimits/0/pageSize: '2M' is no size of pages such as '2MB'",
+        ),
+        (
+            linux(resources={"hugepageLimits": [{"pageSize": "2MB", "limit": 1}] * 2}),
+            "/linux/resources/hugepageLimits/1/pageSize: '2MB' is in the list already",
+        ),
+        (
+            linux(resources={"devices": [{"allow": True, "access": "rx"}]}),
+            "/linux/resources/devices/0/access: 'rx' is no composition of 'r', 'w' and 'm'",
+        ),
+        (linux(resources={"devices": [{}]}), "/linux/resources/devices/0/allow: required, but missing"),
+        (
+            linux(resources={"memory": {"limit": -2}}),
+            "/linux/resources/memory/limit: must be between -1 and 9223372036854775807, found -2",
+        ),
+        (
+            linux(resources={"memory": {"swappiness": 101}}),
+            "/linux/resources/memory/swappiness: must be between 0 and 100, found 101",
+        ),
+        (linux(uidMappings=[MAPPING]), "/linux/uidMappings: needs a user namespace: one in namespaces"),
+        (linux(netDevices={"eth0": {}}), "/linux/netDevices: needs a network namespace: one in namespaces"),
+        (
+            linux(namespaces=[{"type": "network"}], netDevices={"eth0": {"name": "a/b"}}),
+            "/linux/netDevices/eth0/name: 'a/b' is not the name of a network device",
+        ),
+        (
+            linux(namespaces=[{"type": "network"}], netDevices={"eth0": {}, "eth1": {"name": "eth0"}}),
+            "/linux/netDevices: two devices get the same name",
+        ),
+        (linux(memoryPolicy={"mode": "MPOL_BIND"}), "/linux/memoryPolicy/nodes: required for MPOL_BIND"),
+        (linux(memoryPolicy={"mode": "MPOL_LOCAL", "nodes": "0"}), "/linux/memoryPolicy/nodes: MPOL_LOCAL takes none"),
+        (
+            linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0", "flags": ["X"]}),
+            "/linux/memoryPolicy/flags/0: 'X' is none of 'MPOL_F_NUMA_BALANCING', 'MPOL_F_RELATIVE_NODES', "
+            "'MPOL_F_STATIC_NODES'",
+        ),
+        (linux(personality={"domain": "BSD"}), "/linux/personality/domain: 'BSD' is none of 'LINUX', 'LINUX32'"),
+        (
+            linux(personality={"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}),
+            "/linux/personality/flags/0: 'ADDR_NO_RANDOMIZE': the specification has no flag yet",
+        ),
+        (linux(intelRdt={"closID": "a/b"}), "/linux/intelRdt/closID: 'a/b' is not the name of a directory"),
         (
             linux(resources={"unified": {"a/b": ""}}),
             "/linux/resources/unified/a~1b: must be the name of a file in a cgroup",
@@ -309,3 +487,31 @@ def test_any_change_of_a_good_configuration_gives_a_value_or_a_spec_error(
 def test_any_bytes_give_a_value_or_a_spec_error(data: bytes) -> None:
     with pytest.raises(SpecError):
         load_oci(b'{"process": ' + data, "x")
+
+
+def test_what_callers_send_for_nothing_is_nothing() -> None:
+    """As Go's encoders write what nobody has set."""
+    spec = parse_oci(
+        linux(
+            namespaces=[{"type": "pid", "path": ""}],
+            resources={"devices": [{"allow": False, "type": "", "major": -1, "minor": -1, "access": "rwm"}]},
+            devices=[{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o20666}],
+        ),
+        "x",
+    )
+    assert spec.linux.namespaces == (oci.OciNamespace("pid"),)
+    assert spec.linux.resources is not None
+    assert spec.linux.resources.devices == (oci.OciDeviceRule(False, "a", None, None, "rwm"),)
+    assert spec.linux.devices[0].file_mode == 0o666
+
+
+def test_a_configuration_is_json_and_nothing_else() -> None:
+    with pytest.raises(SpecError, match="x: line 1, column 1: not JSON"):
+        load_oci(b"ociVersion: 1.0.0\nroot: {path: rootfs}\n", "x")
+
+
+def test_a_process_and_resources_by_themselves() -> None:
+    assert load_oci_process(b'{"cwd": "/", "args": ["a"]}', "x") == oci.OciProcess(cwd="/", args=("a",))
+    assert load_oci_resources(b'{"pids": {"limit": 3}}', "x") == oci.OciResources(pids=oci.OciPids(3))
+    with pytest.raises(SpecError, match=r"^process\.json: /cwd: required, but missing$"):
+        load_oci_process(b"{}", "process.json")

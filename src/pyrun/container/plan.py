@@ -17,6 +17,7 @@ import stat
 from pyrun.container.layout import SCRATCH
 from pyrun.container.lower import OVERLAY_ANNOTATION, SUB_PATH_MARK
 from pyrun.container.mounts import MountPlan, plan_mount
+from pyrun.container.not_planned import refuse_not_planned
 from pyrun.container.seccomp import seccomp_filter, seccomp_flags
 from pyrun.container.security import capability_mask
 from pyrun.errors import SpecError
@@ -120,6 +121,7 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     process = spec.process
     if process is None or not process.args:
         raise SpecError("/process/args", "there is no program to run")
+    refuse_not_planned(spec)
     own = _own_namespaces(spec, setting)
     mounts = [plan_mount(mount, f"/mounts/{i}") for i, mount in enumerate(spec.mounts)]
     steps: Plan = (

@@ -12,7 +12,8 @@ module                    holds
 :mod:`.image`             image references
 :mod:`.kubernetes`        every field name that Kubernetes knows, as data
 :mod:`.oci`               the values of an OCI runtime configuration (:class:`~pyrun.spec.oci.OciSpec`)
-:mod:`.oci_parse`         document ↔ OciSpec: ``parse_oci``, ``oci_to_json``
+:mod:`.oci_parse`         document ↔ OciSpec: ``parse_oci``, ``oci_to_json``; its parts are ``oci_process_parse``,
+                          ``oci_linux_parse`` and ``oci_resources_parse``, its machinery ``oci_table`` and ``oci_check``
 ========================  =============================================================================
 
 Nothing here touches the kernel, and the only import from pyrun is ``value`` and ``errors``. Importing the package

@@ -2,13 +2,13 @@
 
 A row ties a JSON name to an attribute and to a :class:`Kind`, which knows how to read and how to write one sort of value.
 A field is required if its attribute has no default, or if the row says so. The runtime specification says that properties which a
-runtime does not know must be ignored ("Extensibility"); one that the specification defines and pyrun does not build yet
-must not be, because the container would run without it: such names are listed with the table and refused.
+runtime does not know must be ignored ("Extensibility"); one that the specification defines for other platforms must not
+be, because the container would run without it: such names are listed with the table and refused.
 """
 
 from __future__ import annotations
 
-from pyrun.spec.parse import describe, ignore_unknown
+from pyrun.spec.parse import describe, ignore_unknown, quote
 from pyrun.value import Value
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyrun.errors import SpecError
     from pyrun.spec.parse import Reader
 
-NOT_BUILT = "known to the OCI runtime specification but not built yet"
+FOREIGN = "belongs to another platform than a Linux container"
 
 
 class Kind(Value):
@@ -49,13 +49,13 @@ class Table:
         self,
         cls: type[Value],
         fields: tuple[Field, ...],
-        not_built: str = "",
+        foreign: str = "",
         check: Callable[[Any, Reader], None] | None = None,
     ) -> None:
         self.cls = cls
         self.fields = fields
         self.known = frozenset([field.name for field in fields])
-        self.not_built = frozenset(not_built.split())
+        self.foreign = frozenset(foreign.split())
         self.check = check
         self.kind = Kind(self.read, self.write)
 
@@ -84,9 +84,9 @@ class Table:
         return members
 
     def _refuse(self, reader: Reader, name: str, known: Collection[str]) -> SpecError | None:
-        if name not in self.not_built or (isinstance(reader.value, dict) and reader.value[name] in ("", [], {})):
+        if name not in self.foreign or (isinstance(reader.value, dict) and reader.value[name] in ("", [], {})):
             return ignore_unknown(reader, name, known)
-        return reader.member_error(name, NOT_BUILT)
+        return reader.member_error(name, FOREIGN)
 
 
 def _same(value: Any) -> object:
@@ -105,6 +105,14 @@ def list_of(kind: Kind) -> Kind:
     return Kind(
         lambda reader: tuple([kind.read(item) for item in reader.items()]),
         lambda values: [kind.write(value) for value in values],
+    )
+
+
+def map_of(read: Callable[[Reader], Any], write: Callable[[Any], tuple[str, object]]) -> Kind:
+    """A JSON object whose names are data: each member is read as one value, which *write* turns into its name and its content."""
+    return Kind(
+        lambda reader: tuple([read(member) for member in reader.members()]),
+        lambda values: dict([write(value) for value in values]),
     )
 
 
@@ -128,17 +136,31 @@ def _read_object(reader: Reader) -> object:
     return reader.value
 
 
+def _read_number_list(reader: Reader) -> str:
+    text = reader.string()
+    for part in text.split(",") if text.strip() else ():
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last if dash else first)
+        if not all([end.isdecimal() and end.isascii() and len(end) < 6 for end in ends]) or int(ends[0]) > int(ends[1]):
+            raise reader.error(f"{quote(text)} is no list of numbers such as '0-3,7'")
+    return text
+
+
 STRING = Kind(lambda reader: reader.string(), _same)
 NOT_EMPTY = Kind(_read_not_empty, _same)
 ABSOLUTE = Kind(_read_absolute, _same)
+ABSOLUTE_OR_EMPTY = Kind(lambda reader: _read_absolute(reader) if reader.value != "" else "", _same)
 BOOLEAN = Kind(lambda reader: reader.boolean(), _same)
 STRINGS = list_of(STRING)
 ABSOLUTE_PATHS = list_of(ABSOLUTE)
 STRING_MAP = Kind(lambda reader: reader.mapping_of_strings(), dict)
 RAW_OBJECT = Kind(_read_object, dict)
+NUMBER_LIST = Kind(_read_number_list, _same)
+INT32 = integer(-(2**31), 2**31 - 1)
 UINT32 = integer(0, 2**32 - 1)
 UINT64 = integer(0, 2**64 - 1)
 INT64 = integer(-(2**63), 2**63 - 1)
 # (uid_t)-1 means "leave as it is" to setresuid(2): taken for a user it would leave the process root.
 USER_ID = integer(0, 2**32 - 2)
-FILE_MODE = integer(0, 0o7777)
+# Some callers send a whole st_mode; what kind of file it is, the device's type says.
+FILE_MODE = Kind(lambda reader: reader.integer(0, 0o177777) & 0o7777, _same)

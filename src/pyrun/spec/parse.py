@@ -30,24 +30,37 @@ _SPACE = " \t\n\r"
 
 def load_document(data: bytes, source: str) -> object:
     """The JSON or YAML document in *data*; *source* names it in errors."""
+    return _load(data, source, _load_any)
+
+
+def load_json(data: bytes, source: str) -> object:
+    """The JSON document in *data*; *source* names it in errors."""
+    return _load(data, source, _load_json)
+
+
+def _load(data: bytes, source: str, load: Callable[[str], object]) -> object:
     try:
-        document = _load(data)
+        document = load(_decode(data))
         _check_depth(document)
     except SpecError as error:
         raise error.located(source) from None
     return document
 
 
-def _load(data: bytes) -> object:
+def _decode(data: bytes) -> str:
     if len(data) > MAX_DOCUMENT_BYTES:
         raise SpecError("", f"{_mebibytes(len(data))} are too much: the limit is {_mebibytes(MAX_DOCUMENT_BYTES)}")
     try:
         text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise SpecError("", f"not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}") from None
-    start = text.lstrip()[:1]
-    if not start:
+    if not text.strip():
         raise SpecError("", "the file is empty")
+    return text
+
+
+def _load_any(text: str) -> object:
+    start = text.lstrip()[:1]
     if start in "{[":
         return _load_json_or_flow(text)
     if start == "/":
