@@ -75,7 +75,7 @@ static void read_plan(const struct child *child)
             abort();
     for (__u32 i = 0; i < child->header->step_count; i++) {
         const struct plan_step *step = &child->steps[i];
-        const struct shape *shape = &shapes[step->kind - 1];
+        const struct shape *shape = find_shape(step->kind);
         if (!step_functions[step->kind])
             abort();
         for (int k = 0; k < 3; k++) {
