@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyrun.container.command import run as run
     from pyrun.container.layout import PodPaths as PodPaths
     from pyrun.container.lower import lower_container as lower_container
+    from pyrun.container.oci_features import oci_features as oci_features
     from pyrun.container.plan import ContainerPlan as ContainerPlan
     from pyrun.container.plan import Setting as Setting
     from pyrun.container.plan import plan_container as plan_container
@@ -98,6 +99,7 @@ _EXPORTS = {
     "container.command": ("Outcome", "plan_command", "run"),
     "container.layout": ("PodPaths",),
     "container.lower": ("lower_container",),
+    "container.oci_features": ("oci_features",),
     "container.plan": ("ContainerPlan", "Setting", "plan_container"),
     "errors": (
         "AlreadyExists",
@@ -205,6 +207,7 @@ __all__ = [
     "load_pod",
     "lower_container",
     "new_uid",
+    "oci_features",
     "oci_to_json",
     "parse_oci",
     "parse_pod",

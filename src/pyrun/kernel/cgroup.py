@@ -18,6 +18,7 @@ from pyrun.errors import AlreadyExists, KernelError, NotFound, StateError, Unsup
 from pyrun.kernel import cgroup_stats as stats
 from pyrun.kernel import cgroup_tree as tree
 from pyrun.kernel.cgroup_limits import NO_LIMIT, CpuMax, IoMax, Limits
+from pyrun.kernel.cgroup_watch import CgroupWatch
 from pyrun.kernel.fd import Fd
 from pyrun.linux import cgroupfs
 
@@ -227,6 +228,20 @@ class Cgroup:
         """The pids of the group itself, for display: a pid may be another process's by the time it is used."""
         return cgroupfs.parse_numbers(cgroupfs.read_file(self.fileno(), "cgroup.procs"))
 
+    def read_all_procs(self) -> tuple[int, ...]:
+        """The pids of the group and of those below it, for display."""
+        pids = list(self.read_procs())
+        groups = [self.path]
+        for group in groups:  # which grows meanwhile
+            for name in tree.names_below(group):
+                groups.append(f"{group}/{name}")
+                pids += _procs_of(groups[-1])
+        return tuple(sorted(pids))
+
+    def watch(self, *files: str) -> CgroupWatch:
+        """Wait for changes of *files* that tell of them, such as cgroup.events and memory.events. The caller closes it."""
+        return CgroupWatch(self, files)
+
     def read_cpu_stats(self) -> stats.CpuStats:
         """Processor time; every group has that."""
         return stats.cpu_stats(cgroupfs.parse_flat(cgroupfs.read_file(self.fileno(), "cpu.stat")))
@@ -374,6 +389,17 @@ class Cgroup:
     def _reopen(self) -> Fd:
         """A descriptor for a moment, when ours is closed."""
         return Fd.adopt(cgroupfs.open_cgroup(self.path))
+
+
+def _procs_of(path: str) -> tuple[int, ...]:
+    """None for a group that has just gone, or for one of threads, whose processes are told in the group above."""
+    try:
+        with Fd.adopt(cgroupfs.open_cgroup(path)) as fd:
+            return cgroupfs.parse_numbers(cgroupfs.read_file(fd.fileno(), "cgroup.procs"))
+    except KernelError as error:
+        if error.errno not in (*tree.GONE, errno.EOPNOTSUPP):
+            raise
+        return ()
 
 
 def _find_root() -> str:

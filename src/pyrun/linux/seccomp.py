@@ -11,6 +11,9 @@ SECCOMP_FILTER_FLAG_TSYNC: int = lib.SECCOMP_FILTER_FLAG_TSYNC
 SECCOMP_FILTER_FLAG_LOG: int = lib.SECCOMP_FILTER_FLAG_LOG
 SECCOMP_FILTER_FLAG_SPEC_ALLOW: int = lib.SECCOMP_FILTER_FLAG_SPEC_ALLOW
 SECCOMP_FILTER_FLAG_NEW_LISTENER: int = lib.SECCOMP_FILTER_FLAG_NEW_LISTENER
+SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = (
+    1 << 5
+)  # Linux 5.19, which the headers of Debian 12 know, and older ones do not
 SECCOMP_RET_KILL_PROCESS: int = lib.SECCOMP_RET_KILL_PROCESS
 SECCOMP_RET_KILL_THREAD: int = lib.SECCOMP_RET_KILL_THREAD
 SECCOMP_RET_TRAP: int = lib.SECCOMP_RET_TRAP
@@ -51,3 +54,16 @@ def has_action(action: int) -> bool:
     """
     ret = lib.sys_seccomp(lib.SECCOMP_GET_ACTION_AVAIL, 0, ffi.new("unsigned int *", action))
     return False if ret == -errno.EOPNOTSUPP else check(ret, "seccomp(2)") == 0
+
+
+def has_flag(flag: int) -> bool:
+    """Whether this kernel knows a ``SECCOMP_FILTER_FLAG_*``.
+
+    Kernel: seccomp(2) SECCOMP_SET_MODE_FILTER with a filter that cannot be read: a flag that is known gets as far as that.
+    Affects: nothing.
+    Raises: ENOSYS without CONFIG_SECCOMP.
+    """
+    # How a tracer waits means something only with a listener for it; alone it is refused.
+    flags = flag | SECCOMP_FILTER_FLAG_NEW_LISTENER if flag == SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV else flag
+    ret = lib.sys_seccomp(lib.SECCOMP_SET_MODE_FILTER, flags, ffi.NULL)
+    return ret == -errno.EFAULT or (ret != -errno.EINVAL and check(ret, "seccomp(2)") == 0)
