@@ -256,12 +256,13 @@ static long run_step(struct child *child, const struct plan_step *step)
 
 static long run(struct child *child)
 {
+    __u64 now = now_ns(child);
     for (child->current = 0; child->current < child->header->step_count; child->current++) {
         const struct plan_step *step = &child->steps[child->current];
         struct plan_stamp *stamp = &child->stamps[child->current];
-        stamp->begin_ns = now_ns(child);
+        stamp->begin_ns = now;
         long ret = run_step(child, step);
-        stamp->end_ns = now_ns(child);
+        stamp->end_ns = now = now_ns(child);
         if (ret == -ENOENT && (step->flags & PLAN_IF_EXISTS))
             continue;
         if (ret < 0 && !(step->flags & PLAN_OPTIONAL))

@@ -17,10 +17,11 @@ struct child {
     struct plan_stamp *stamps;
     struct plan_slot *slots;
     const char *data;
-    __u32 current; /* index of the step that runs */
-    long umask;    /* for the program, if no step sets another; ours is 0, so that modes mean what they say */
-    char **lists;  /* room for the pointers of argv and environment of an EXEC, one after the other */
-    int filtered;  /* a seccomp filter is on: make no call that the program itself would not make */
+    __u32 current;          /* index of the step that runs */
+    long umask;             /* for the program, if no step sets another; ours is 0, so that modes mean what they say */
+    char **lists;           /* room for the pointers of argv and environment of an EXEC, one after the other */
+    int filtered;           /* a seccomp filter is on: make no call that the program itself would not make */
+    int null_root, null_fd; /* what mask_file() found below which root; 0: nothing yet */
     char found[CHILD_PATH_MAX]; /* what FIND_PROGRAM found, for EXEC */
 };
 
@@ -55,6 +56,7 @@ static inline void step_set_fd(struct child *child, const struct plan_step *step
 long path_open(int at, const char *path, __u64 flags);
 long path_open_plain(int at, const char *path);
 long path_open_parent(int at, const char *path, const char **ret_name);
+void path_close_parent(int at, long parent);
 long path_make_directory(int at, const char *path, unsigned int mode);
 long path_make_target(int at, const char *path, unsigned int mode);
 sys_size text_length(const char *text);

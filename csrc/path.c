@@ -77,10 +77,24 @@ static long copy_path(char *ret, const char *path)
     return (long)length;
 }
 
-/* Opens the directory that holds path's last component, and points ret_name at that component inside path. */
+static int is_plain_name(const char *path)
+{
+    if (!*path || (path[0] == '.' && (!path[1] || (path[1] == '.' && !path[2]))))
+        return 0;
+    while (*path && *path != '/')
+        path++;
+    return !*path;
+}
+
+/* Opens the directory that holds path's last component, and points ret_name at that component inside path. That directory may be
+ * `at` itself: it is closed with path_close_parent(). */
 long path_open_parent(int at, const char *path, const char **ret_name)
 {
     char parent[CHILD_PATH_MAX];
+    if (at >= 0 && is_plain_name(path)) {
+        *ret_name = path;
+        return at;
+    }
     long length = copy_path(parent, path);
     if (length < 0)
         return length;
@@ -95,22 +109,50 @@ long path_open_parent(int at, const char *path, const char **ret_name)
     return path_open(at, parent, O_PATH | O_DIRECTORY);
 }
 
+void path_close_parent(int at, long parent)
+{
+    if (parent >= 0 && parent != at)
+        (void)sys_close((int)parent);
+}
+
 /* ---- making what is missing ---- */
+
+static long make_one(int parent, const char *name, unsigned int mode)
+{
+    return (mode & S_IFMT) == S_IFDIR ? sys_mkdirat(parent, name, mode & MODE_BITS)
+                                      : sys_mknodat(parent, name, S_IFREG | (mode & MODE_BITS), 0);
+}
+
+static __u64 open_flags(unsigned int mode)
+{
+    return O_PATH | ((mode & S_IFMT) == S_IFDIR ? O_DIRECTORY : 0);
+}
+
+/* Where only the last component is missing. -EEXIST: something is in the way, or more is missing. */
+static long make_last(int at, const char *path, unsigned int mode)
+{
+    const char *name;
+    long parent = path_open_parent(at, path, &name);
+    if (parent == -ENOENT)
+        return -EEXIST;
+    if (parent < 0)
+        return parent;
+    long made = make_one((int)parent, name, mode);
+    path_close_parent(at, parent);
+    return made < 0 ? made : path_open(at, path, open_flags(mode));
+}
 
 /* One level of path, which ends here: opened, or made below `parent` as `name` and opened then. -EEXIST: the name is taken, and yet
  * there is nothing: a symlink that leads nowhere. */
 static long open_or_make(int at, const char *path, int parent, const char *name, unsigned int mode)
 {
-    int is_directory = (mode & S_IFMT) == S_IFDIR;
-    __u64 flags = O_PATH | (is_directory ? O_DIRECTORY : 0);
-    long fd = path_open(at, path, flags);
+    long fd = path_open(at, path, open_flags(mode));
     if (fd != -ENOENT)
         return fd;
-    long made = is_directory ? sys_mkdirat(parent, name, mode & MODE_BITS)
-                             : sys_mknodat(parent, name, S_IFREG | (mode & MODE_BITS), 0);
+    long made = make_one(parent, name, mode);
     if (made < 0 && made != -EEXIST)
         return made;
-    fd = path_open(at, path, flags);
+    fd = path_open(at, path, open_flags(mode));
     return fd == -ENOENT && made == -EEXIST ? -EEXIST : fd;
 }
 
@@ -178,10 +220,10 @@ static long path_make(int at, const char *path, unsigned int mode)
     long ret = copy_path(todo, path);
     if (ret < 0)
         return ret;
-    long fd = path_open(at, path, O_PATH | ((mode & S_IFMT) == S_IFDIR ? O_DIRECTORY : 0));
+    long fd = path_open(at, path, open_flags(mode));
     if (fd != -ENOENT)
         return fd;
-    fd = -EEXIST;
+    fd = make_last(at, path, mode);
     for (int i = 0; i < PATH_LINKS_MAX && fd == -EEXIST; i++)
         fd = make_levels(at, todo, mode);
     return fd == -EEXIST ? -ELOOP : fd;

@@ -30,22 +30,24 @@ long step_mkdir(struct child *child, const struct plan_step *step)
 long step_mknod(struct child *child, const struct plan_step *step)
 {
     const char *name;
-    long parent = path_open_parent(step_fd(child, step, 0), step_string(child, step, 0), &name);
+    int at = step_fd(child, step, 0);
+    long parent = path_open_parent(at, step_string(child, step, 0), &name);
     if (parent < 0)
         return parent;
     long ret = sys_mknodat((int)parent, name, (unsigned int)step->arg[0], step->arg[1]);
-    (void)sys_close((int)parent);
+    path_close_parent(at, parent);
     return ret;
 }
 
 long step_symlink(struct child *child, const struct plan_step *step)
 {
     const char *name;
-    long parent = path_open_parent(step_fd(child, step, 0), step_string(child, step, 0), &name);
+    int at = step_fd(child, step, 0);
+    long parent = path_open_parent(at, step_string(child, step, 0), &name);
     if (parent < 0)
         return parent;
     long ret = sys_symlinkat(step_string(child, step, 1), (int)parent, name);
-    (void)sys_close((int)parent);
+    path_close_parent(at, parent);
     return ret;
 }
 
@@ -74,7 +76,7 @@ static long open_to_write(int at, const char *path, unsigned int mode)
     if (parent < 0)
         return parent;
     long fd = sys_openat((int)parent, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, mode);
-    (void)sys_close((int)parent);
+    path_close_parent(at, parent);
     return fd;
 }
 

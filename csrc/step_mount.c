@@ -138,8 +138,6 @@ static long attach_at(int tree, int target)
 static long target_mode(const struct child *child, const struct plan_step *step)
 {
     struct statx status;
-    if (!(step->arg[0] & PLAN_CREATE))
-        return 0;
     int tree = step_fd(child, step, 0);
     if (tree < 0)
         return S_IFDIR | 0755;
@@ -151,15 +149,19 @@ static long target_mode(const struct child *child, const struct plan_step *step)
 
 /* A link in the way of /proc would put it where another mount may hide it from those who look for /proc/sys to protect it. What is
  * missing is made and then looked at again. */
-static long open_target(int at, const char *path, unsigned int mode, int no_links)
+static long open_target(const struct child *child, const struct plan_step *step)
 {
-    if (!no_links)
-        return path_make_target(at, path, mode);
-    long target = path_open_plain(at, path);
-    if (target != -ENOENT || !mode)
+    int at = step_fd(child, step, 1);
+    const char *path = step_string(child, step, 0);
+    int no_links = (step->arg[0] & PLAN_NO_LINKS) != 0;
+    long target = no_links ? path_open_plain(at, path) : path_open(at, path, O_PATH);
+    if (target != -ENOENT || !(step->arg[0] & PLAN_CREATE))
         return target;
-    target = path_make_target(at, path, mode);
-    if (target < 0)
+    long mode = target_mode(child, step);
+    if (mode < 0)
+        return mode;
+    target = path_make_target(at, path, (unsigned int)mode);
+    if (target < 0 || !no_links)
         return target;
     (void)sys_close((int)target);
     return path_open_plain(at, path);
@@ -167,12 +169,7 @@ static long open_target(int at, const char *path, unsigned int mode, int no_link
 
 long step_attach(struct child *child, const struct plan_step *step)
 {
-    int at = step_fd(child, step, 1);
-    long mode = target_mode(child, step);
-    if (mode < 0)
-        return mode;
-    int no_links = (step->arg[0] & PLAN_NO_LINKS) != 0;
-    long target = open_target(at, step_string(child, step, 0), (unsigned int)mode, no_links);
+    long target = open_target(child, step);
     if (target < 0)
         return target;
     long ret = child->slots[step->fd[0]].pending ? old_attach(child, step, (int)target)
@@ -234,7 +231,7 @@ static long bind_over(int source, int target, unsigned int recursive, __u64 set)
 
 /* /dev/null below the container's root is what hides a file. That it is the null device, and no symlink or file that the image
  * put there, is looked at on the descriptor that is then mounted (CVE-2025-31133). */
-static long mask_file(int root, int target)
+static long open_null(int root)
 {
     struct statx status;
     long null = path_open(root, "/dev/null", O_PATH | O_NOFOLLOW);
@@ -245,11 +242,23 @@ static long mask_file(int root, int target)
                      status.stx_rdev_minor != NULL_DEVICE_MINOR))
         ret = -ENODEV;
     if (ret >= 0)
-        ret = bind_over((int)null, target, 0, 0);
-    if (ret == -ENOSYS)
-        ret = old_bind((int)null, target, 0);
+        return null;
     (void)sys_close((int)null);
     return ret;
+}
+
+/* Opened for the first file, and kept for the next ones. */
+static long mask_file(struct child *child, int root, int target)
+{
+    if (!child->null_fd || child->null_root != root) {
+        long null = open_null(root);
+        if (null < 0)
+            return null;
+        child->null_root = root;
+        child->null_fd = (int)null;
+    }
+    long ret = bind_over(child->null_fd, target, 0, 0);
+    return ret == -ENOSYS ? old_bind(child->null_fd, target, 0) : ret;
 }
 
 /* A path that is not there needs no mask, and PLAN_IF_EXISTS lets ENOENT pass. Once it was there, nothing that is missing afterwards
@@ -269,7 +278,7 @@ long step_mask(struct child *child, const struct plan_step *step)
     long ret = sys_statx((int)target, "", AT_EMPTY_PATH, STATX_TYPE, &status);
     if (ret >= 0)
         ret = (status.stx_mode & S_IFMT) == S_IFDIR ? mask_directory((int)target)
-                                                    : mask_file(step_fd(child, step, 1), (int)target);
+                                                    : mask_file(child, step_fd(child, step, 1), (int)target);
     (void)sys_close((int)target);
     return not_missing(ret);
 }

@@ -52,11 +52,12 @@ long step_bounding_set(struct child *child, const struct plan_step *step)
     for (unsigned long number = 0; number < 64; number++) {
         if (step->arg[0] >> number & 1)
             continue;
-        long present = sys_prctl(PR_CAPBSET_READ, number, 0, 0, 0);
-        if (present == -EINVAL)
+        long ret = sys_prctl(PR_CAPBSET_DROP, number, 0, 0, 0);
+        long present =
+            ret == -EPERM ? sys_prctl(PR_CAPBSET_READ, number, 0, 0, 0) : 1; /* what is not in it may stay out */
+        if (ret == -EINVAL || present == -EINVAL)
             return 0;
-        long ret = present > 0 ? sys_prctl(PR_CAPBSET_DROP, number, 0, 0, 0) : present;
-        if (ret < 0)
+        if (ret < 0 && present != 0)
             return ret;
     }
     return 0;

@@ -427,7 +427,7 @@ def test_a_device_is_one_only_where_the_manifest_may_mean_one(kind: str) -> None
 def test_what_is_hidden_is_looked_for_in_the_mount_that_has_it() -> None:
     """Not by its name in the root, which a link or a later mount may have changed."""
     steps = steps_of(shell("true", volumeMounts=[mount("it", "/proc/fs")]), volumes=[{"name": "it"}])
-    trees = {step.target: step.tree for step in steps if isinstance(step, Attach)}
+    trees = {step.tree.rpartition("[")[0]: step.tree for step in steps if isinstance(step, Attach)}
     hidden = {(step.at, step.path) for step in steps if isinstance(step, MaskPath | ReadonlyPath)}
     assert {(trees["/proc"], "/sys"), (trees["/proc"], "/kcore"), (trees["/sys"], "/firmware")} <= hidden
     assert (trees["/proc/fs"], "/") in hidden
@@ -439,8 +439,8 @@ def test_nodes_and_links_of_dev_make_room_for_volumes() -> None:
     mounts = [mount("node", "/dev/random"), mount("directory", "/dev/fd")]
     steps = steps_of(shell("true", volumeMounts=mounts), volumes=volumes)
     made = {step.path for step in steps if isinstance(step, MakeNode | MakeSymlink)}
-    assert "/dev/null" in made
-    assert not made & {"/dev/random", "/dev/fd"}
+    assert "null" in made
+    assert not made & {"random", "fd"}
 
 
 def test_root_of_the_host_with_a_sub_path() -> None:

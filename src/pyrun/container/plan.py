@@ -63,6 +63,8 @@ from pyrun.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyrun.kernel.step import Plan, Step
     from pyrun.spec.oci import OciMount, OciProcess, OciSpec
 
@@ -254,12 +256,23 @@ def _overlay(spec: OciSpec) -> list[Step]:
 
 def _mount_all(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
     steps: list[Step] = [Attach(ROOT, "/")]
+    guarded: dict[str, str] = {}
     for i, (mount, plan) in enumerate(zip(spec.mounts, mounts, strict=True)):
         tree = _tree_slot(i, mount)
         if plan.type:
             steps.append(NewMount(plan.type, tree, plan.data, plan.attributes, mount.source or None))
-        steps.append(Attach(tree, mount.destination, at=ROOT, create=True, links=not _is_guarded(mount, plan)))
+        target, at = _below_guarded(mount.destination, guarded)
+        steps.append(Attach(tree, target, at=at, create=True, links=not _is_guarded(mount, plan)))
+        if _is_guarded(mount, plan):
+            guarded[mount.destination] = tree
     return steps
+
+
+def _below_guarded(path: str, guarded: Mapping[str, str]) -> tuple[str, str]:
+    """*path* as a name in the mount that it is in, and that mount's slot, where it is one of ours alone: nobody has to look for
+    it through the image."""
+    above, _, name = path.rpartition("/")
+    return (name, guarded[above]) if above in guarded else (path, ROOT)
 
 
 def _tree_slot(index: int, mount: OciMount) -> str:
@@ -273,18 +286,20 @@ def _is_guarded(mount: OciMount, plan: MountPlan) -> bool:
 
 def _devices(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
     """The nodes and links that OCI promises, in a /dev that we made; one that was bound in is left as it is."""
-    ours = any([mount.destination == "/dev" and plan.type for mount, plan in zip(spec.mounts, mounts, strict=True)])
+    ours = [
+        _tree_slot(i, mount)
+        for i, (mount, plan) in enumerate(zip(spec.mounts, mounts, strict=True))
+        if mount.destination == "/dev" and plan.type
+    ]
     taken = {mount.destination for mount in spec.mounts}
     if not ours:
         return []
     nodes: list[Step] = [
-        MakeNode(f"/dev/{name}", NODE_MODE, major, minor, at=ROOT)
+        MakeNode(name, NODE_MODE, major, minor, at=ours[-1])
         for name, major, minor in NODES
         if f"/dev/{name}" not in taken
     ]
-    return nodes + [
-        MakeSymlink(f"/dev/{name}", target, at=ROOT) for name, target in LINKS if f"/dev/{name}" not in taken
-    ]
+    return nodes + [MakeSymlink(name, target, at=ours[-1]) for name, target in LINKS if f"/dev/{name}" not in taken]
 
 
 def _hide(spec: OciSpec) -> list[Step]:

@@ -108,7 +108,14 @@ class PauseProcess:
         self._setup.wait_started()
         self._started = ready
         if not ready:
-            raise StateError("pause", f"over ({self.process.wait_status().describe()})", "ready")
+            self.process.wait()
+            self.check_runs()
+
+    def check_runs(self) -> None:
+        """Raises :class:`StateError` if it has ended."""
+        status = self.process.poll()
+        if status is not None:
+            raise StateError("pause", f"over ({status.describe()})", "ready")
 
     def end(self) -> None:
         """Kill and reap it, close. Idempotent, and works at any time."""

@@ -225,9 +225,8 @@ class _Builder:
         # From here on pause and all containers are on their way at the same time.
         self._wait_for_pause(pod)
         sandbox.pause.ready.close()
-        for name, created in pod.containers.items():
-            with About(f"container {name}"):
-                created.wait_created()
+        for container in pod.containers.values():
+            self._wait_created(container, pod.sandbox)
         # First at the end: all at once, then one by one is quick.
         self.undo.push(f"kill cgroup {pod.cgroup.path}", pod.cgroup.kill)
         return pod
@@ -241,6 +240,17 @@ class _Builder:
             # Nobody can be born in the PID namespace of a pause that is gone: it knows why.
             if error.errno == errno.ESRCH:
                 self._wait_for_pause(pod)
+            raise
+
+    def _wait_created(self, container: PodContainer, sandbox: Sandbox) -> None:
+        try:
+            with About(f"container {container.name}"):
+                container.wait_created()
+        except KernelError as error:
+            # It did not find pause, which was ready a moment ago.
+            if error.errno == errno.ESRCH:
+                with About("pause"):
+                    sandbox.pause.check_runs()
             raise
 
     def _wait_for_pause(self, pod: Pod) -> None:
