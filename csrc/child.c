@@ -129,7 +129,7 @@ static const struct shape shapes[] = {
     {.kind = PLAN_KEYRING},
     {.kind = PLAN_PARENT_DEATH_SIGNAL},
     {.kind = PLAN_FIND_PROGRAM, .strings = 3},
-    {.kind = PLAN_GATE},
+    {.kind = PLAN_GATE, .maybe = 1},
     {.kind = PLAN_SECCOMP, .strings = 1, .bytes = {1, 0, 0}, .unit_bytes = 1},
     {.kind = PLAN_EXEC, .maybe = 1, .list = {0, 1, 2}},
     {.kind = PLAN_CLOSE, .slots = 1},

@@ -62,7 +62,7 @@
     X(KEYRING, 32)              /* str0 name or none */                                                               \
     X(PARENT_DEATH_SIGNAL, 33)  /* arg0 signal */                                                                     \
     X(FIND_PROGRAM, 34)         /* str0 program, str1 PATH: fails as the exec would, but earlier */                   \
-    X(GATE, 35)                 /* tell the parent, then wait for its byte */                                         \
+    X(GATE, 35)                 /* tell the parent, then wait for a byte: from fd0, or else from the parent */        \
     X(SECCOMP, 36)              /* str0 struct sock_filter (arg0 bytes), arg1 SECCOMP_FILTER_FLAG_* */                \
     X(EXEC, 37)  /* str0 program (none: the found one), str1 argv (arg0), str2 env (arg1), fd0 file to run instead */ \
     X(CLOSE, 38) /* fd0 */                                                                                            \

@@ -89,16 +89,16 @@ long step_find_program(struct child *child, const struct plan_step *step)
     return ret < 0 || !exec ? ret : executable_by_size(child, exec, child->found);
 }
 
-/* Everything that can fail has been done; what remains is the filter and the exec. The parent opens the gate with one byte. If it
- * is gone, or gives up, it closes the pipe, and the program never runs. */
+/* The parent opens the gate with one byte. If it is gone, or gives up, it closes the pipe, and the program never runs. A gate with a
+ * slot of its own outlives the parent: whoever has the other end opens it. */
 long step_gate(struct child *child, const struct plan_step *step)
 {
     char go = 0;
-    (void)step;
+    int gate_fd = step->fd[0] == PLAN_NO_SLOT ? child->header->gate_fd : step_fd(child, step, 0);
     child_report(child, PLAN_REPORT_GATE, 0);
     long ret;
     do
-        ret = sys_read(child->header->gate_fd, &go, 1);
+        ret = sys_read(gate_fd, &go, 1);
     while (ret == -EINTR);
     if (ret != 1)
         sys_exit_group(0);

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pyrun.container.command import Outcome as Outcome
     from pyrun.container.command import plan_command as plan_command
     from pyrun.container.command import run as run
+    from pyrun.container.exec import exec_process as exec_process
+    from pyrun.container.exec import plan_exec as plan_exec
     from pyrun.container.layout import PodPaths as PodPaths
     from pyrun.container.lower import lower_container as lower_container
     from pyrun.container.oci_features import oci_features as oci_features
@@ -40,9 +42,13 @@ if TYPE_CHECKING:
     from pyrun.kernel.cgroup import CpuMax as CpuMax
     from pyrun.kernel.cgroup import IoMax as IoMax
     from pyrun.kernel.cgroup import Limits as Limits
+    from pyrun.kernel.cgroup import find_cgroup_root as find_cgroup_root
+    from pyrun.kernel.door import Door as Door
     from pyrun.kernel.fd import Fd as Fd
     from pyrun.kernel.features import can_run_pods as can_run_pods
     from pyrun.kernel.features import read_features as read_features
+    from pyrun.kernel.foreign import ForeignProcess as ForeignProcess
+    from pyrun.kernel.foreign import read_start_ticks as read_start_ticks
     from pyrun.kernel.namespace import Namespace as Namespace
     from pyrun.kernel.namespace import NamespaceSet as NamespaceSet
     from pyrun.kernel.order import BEFORE as BEFORE
@@ -87,6 +93,7 @@ if TYPE_CHECKING:
     from pyrun.spec.oci_parse import load_oci_resources as load_oci_resources
     from pyrun.spec.oci_parse import oci_to_json as oci_to_json
     from pyrun.spec.oci_parse import parse_oci as parse_oci
+    from pyrun.spec.parse import load_document as load_document
     from pyrun.spec.pod import PodSpec as PodSpec
     from pyrun.spec.pod_parse import load_pod as load_pod
     from pyrun.spec.pod_parse import parse_pod as parse_pod
@@ -97,6 +104,7 @@ if TYPE_CHECKING:
 # Where each name lives. The imports above say the same to type checkers; a test compares the two.
 _EXPORTS = {
     "container.command": ("Outcome", "plan_command", "run"),
+    "container.exec": ("exec_process", "plan_exec"),
     "container.layout": ("PodPaths",),
     "container.lower": ("lower_container",),
     "container.oci_features": ("oci_features",),
@@ -114,9 +122,11 @@ _EXPORTS = {
         "Unsupported",
         "describe_error",
     ),
-    "kernel.cgroup": ("NO_LIMIT", "Cgroup", "CpuMax", "IoMax", "Limits"),
+    "kernel.cgroup": ("NO_LIMIT", "Cgroup", "CpuMax", "IoMax", "Limits", "find_cgroup_root"),
+    "kernel.door": ("Door",),
     "kernel.fd": ("Fd",),
     "kernel.features": ("can_run_pods", "read_features"),
+    "kernel.foreign": ("ForeignProcess", "read_start_ticks"),
     "kernel.namespace": ("Namespace", "NamespaceSet"),
     "kernel.order": ("BEFORE", "check_order", "reasons"),
     "kernel.pause": ("PauseProcess",),
@@ -138,6 +148,7 @@ _EXPORTS = {
     "pod.volume": ("remove_tree",),
     "spec.oci": ("OciHook", "OciProcess", "OciResources", "OciSpec"),
     "spec.oci_parse": ("load_oci", "load_oci_process", "load_oci_resources", "oci_to_json", "parse_oci"),
+    "spec.parse": ("load_document",),
     "spec.pod": ("PodSpec",),
     "spec.pod_parse": ("load_pod", "parse_pod"),
     "value": ("Value", "replace"),
@@ -155,10 +166,12 @@ __all__ = [
     "ContainerStatus",
     "CpuMax",
     "Created",
+    "Door",
     "ExecError",
     "ExitStatus",
     "Fd",
     "Feature",
+    "ForeignProcess",
     "IoMax",
     "KernelError",
     "Limits",
@@ -199,8 +212,11 @@ __all__ = [
     "check_order",
     "create",
     "describe_error",
+    "exec_process",
+    "find_cgroup_root",
     "kill_pod",
     "list_pods",
+    "load_document",
     "load_oci",
     "load_oci_process",
     "load_oci_resources",
@@ -213,9 +229,11 @@ __all__ = [
     "parse_pod",
     "plan_command",
     "plan_container",
+    "plan_exec",
     "plan_pod",
     "read_features",
     "read_machine",
+    "read_start_ticks",
     "reasons",
     "remove_leftovers",
     "remove_tree",

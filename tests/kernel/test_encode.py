@@ -14,7 +14,19 @@ from pyrun.errors import PyrunError
 from pyrun.kernel import encode
 from pyrun.kernel import step as steps
 from pyrun.kernel.spawn import REPORT
-from pyrun.kernel.step import Attach, Close, Duplicate, Exec, Gate, NewMount, OpenDirectory, OpenTree, SetHostname, Step
+from pyrun.kernel.step import (
+    Attach,
+    Checkpoint,
+    Close,
+    Duplicate,
+    Exec,
+    Gate,
+    NewMount,
+    OpenDirectory,
+    OpenTree,
+    SetHostname,
+    Step,
+)
 
 PLAN_H = ROOT / "csrc/plan.h"
 KINDS = {name: int(number) for name, number in re.findall(r"^\s*X\((\w+), (\d+)\)", PLAN_H.read_text(), re.MULTILINE)}
@@ -148,9 +160,17 @@ def test_a_negative_descriptor_is_refused() -> None:
         encode.encode_plan((Duplicate("out", 1),), {"out": -100}, 3, -1)
 
 
-def test_a_second_gate_is_refused() -> None:
-    with pytest.raises(PyrunError, match="one gate"):
+def test_two_gates_of_one_name_are_refused() -> None:
+    with pytest.raises(PyrunError, match="two gates"):
         encode.encode_plan((Gate(), Gate()), {}, 3, 4)
+
+
+def test_gates_are_told_in_their_order() -> None:
+    plan = (Checkpoint("first"), SetHostname("x"), Gate(source="fifo"))
+    assert [(gate.name, gate.source) for gate in encode.gates_of(plan, ("fifo",))] == [
+        ("first", None),
+        ("start", "fifo"),
+    ]
 
 
 def test_a_plan_beyond_what_the_child_takes_is_refused() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.pods import mount, pod_spec, shell
-from pyrun.container.plan import plan_container
+from pyrun.container.plan import Setting, plan_container
 from pyrun.kernel import step as s
 from pyrun.kernel.order import BEFORE, Rule, check_order, reasons
 from pyrun.pod.machine import Machine
@@ -42,6 +42,7 @@ EXAMPLES: dict[type[s.Step], s.Step] = {
         s.ParentDeathSignal(9),
         s.NoNewPrivileges(),
         s.FindProgram("sh", "/bin"),
+        s.Checkpoint("hooks"),
         s.Gate(),
         s.LoadFilter(b""),
         s.Duplicate("null", 0),
@@ -116,7 +117,9 @@ def sample_plans() -> list[tuple[s.Step, ...]]:
     namespaces = tuple([oci.OciNamespace(kind) for kind in ("mount", "uts", "time", "network")])
     process = oci.OciProcess(cwd="/", args=("sh",), rlimits=(oci.OciRlimit("RLIMIT_NOFILE", 1, 2),))
     linux = oci.OciLinux(namespaces=namespaces, sysctl=(("a.b", "1"),))
-    plans.append(plan_container(oci.OciSpec(oci.OciRoot("/"), process, hostname="h", linux=linux)).steps)
+    plans.append(
+        plan_container(oci.OciSpec(oci.OciRoot("/"), process, hostname="h", linux=linux), Setting(placed=True)).steps
+    )
     return plans
 
 

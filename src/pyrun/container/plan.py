@@ -25,6 +25,7 @@ from pyrun.kernel.step import (
     Attach,
     Await,
     ChangeDirectory,
+    Checkpoint,
     Duplicate,
     Exec,
     FindProgram,
@@ -74,6 +75,7 @@ LAYERS = "layers"
 PAUSE = "pause"
 PAUSE_READY = "pause to be ready"
 STDIO = ("stdin", "stdout", "stderr")
+PLACED = "to be placed"
 
 NODE_MODE = stat.S_IFCHR | 0o666
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -99,7 +101,8 @@ class Setting(Value):
     ``joined`` are the namespaces that pause holds (slot ``pause``), empty without a sandbox; ``sandbox`` is the prefix of sources
     that live in pause's mount namespace; ``opened`` are the host paths that the launcher has opened, each with its slot;
     ``lacking`` are namespaces that this kernel does not have and the container can do without; ``death_signal`` ends it with
-    its launcher.
+    its launcher. ``gate`` is the slot of the FIFO at which it waits to be started, empty for the launcher's pipe; ``placed``:
+    the launcher moves the process to its cgroup, or notes whose it is, before anything is done.
     """
 
     joined: tuple[str, ...] = ()
@@ -108,6 +111,8 @@ class Setting(Value):
     lacking: tuple[str, ...] = ()
     death_signal: int = 0
     gated: bool = True
+    gate: str = ""
+    placed: bool = False
 
 
 class ContainerPlan(Value):
@@ -127,6 +132,7 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     own = _own_namespaces(spec, setting)
     mounts = [plan_mount(mount, f"/mounts/{i}") for i, mount in enumerate(spec.mounts)]
     steps: Plan = (
+        *([Checkpoint(PLACED)] if setting.placed else []),
         *before_namespaces(process),
         *_source_trees(spec, mounts, setting, sandbox=False),
         *_root_tree(spec),
@@ -353,7 +359,7 @@ def run_program(spec: OciSpec, process: OciProcess, setting: Setting) -> list[St
     if process.user.umask is not None:
         steps.append(SetUmask(process.user.umask))
     if setting.gated:
-        steps += [FindProgram(process.args[0], search), Gate()]
+        steps += [FindProgram(process.args[0], search), Gate(source=setting.gate or None)]
     elif "/" not in process.args[0]:  # without a gate, the exec is as early to tell of a program that is none
         steps.append(FindProgram(process.args[0], search))
     if spec.linux.seccomp is not None:

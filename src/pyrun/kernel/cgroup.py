@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-__all__ = ["NO_LIMIT", "Cgroup", "CpuMax", "IoMax", "Limits"]
+__all__ = ["NO_LIMIT", "Cgroup", "CpuMax", "IoMax", "Limits", "find_cgroup_root"]
 
 # How long the last process of a killed group may take to be gone: it is the kernel's work by then, nobody else's.
 REMOVE_TIMEOUT_S = 10.0
@@ -77,7 +77,7 @@ class Cgroup:
         Raises :class:`AlreadyExists`; :class:`Unsupported` for a machine without cgroup v2, or a controller that is not to be
         had; :class:`StateError` for a parent that has processes of its own.
         """
-        root, parts = root.rstrip("/") if root else _find_root(), tree.split_name(name)
+        root, parts = root.rstrip("/") if root else find_cgroup_root(), tree.split_name(name)
         optional = frozenset(optional_controllers)
         needed = _needed(controllers, limits)
         with _translated(f"{root}/{'/'.join(parts)}"):
@@ -87,7 +87,7 @@ class Cgroup:
     @classmethod
     def open(cls, name: str, *, root: str | None = None) -> Cgroup:
         """The group *name*, which must exist. Raises :class:`NotFound`."""
-        root, parts = root.rstrip("/") if root else _find_root(), tree.split_name(name)
+        root, parts = root.rstrip("/") if root else find_cgroup_root(), tree.split_name(name)
         with _translated(f"{root}/{'/'.join(parts)}"):
             fd = Fd.adopt(cgroupfs.open_cgroup("/".join([root, *parts])))
         return cls(root, "/".join(parts), fd, created=False, shared=True, optional=frozenset())
@@ -402,7 +402,8 @@ def _procs_of(path: str) -> tuple[int, ...]:
         return ()
 
 
-def _find_root() -> str:
+def find_cgroup_root() -> str:
+    """Where cgroup v2 is mounted. Raises :class:`Unsupported` on a machine without."""
     root = cgroupfs.find_root()
     if root is None:
         raise tree.no_cgroup2()

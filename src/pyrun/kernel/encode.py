@@ -7,6 +7,7 @@ from struct import error as StructError
 
 from pyrun._core import lib
 from pyrun.errors import PyrunError
+from pyrun.kernel.step_process import Gate
 from pyrun.value import Value
 
 TYPE_CHECKING = False
@@ -100,7 +101,7 @@ class _Encoded(Value):
     steps: bytes
     slot_count: int
     data: bytes
-    gated: bool
+    gates: tuple[Gate, ...]
 
 
 _remembered: dict[int, _Encoded] = {}
@@ -115,10 +116,10 @@ def _encode(steps: Plan, names: tuple[str, ...]) -> _Encoded:
         return found
     encoder = Encoder(names)
     encoded = b"".join([encode_step(step, encoder) for step in steps])
-    gates = [step.kind for step in steps].count("GATE")
-    if gates > 1:
-        raise PyrunError("a plan has one gate at most: the launcher opens it once")
-    found = _Encoded(steps, names, encoded, encoder.slot_count, encoder.block(), gates == 1)
+    gates = tuple([step for step in steps if isinstance(step, Gate)])
+    if len({gate.name for gate in gates}) < len(gates):
+        raise PyrunError("two gates of a plan have one name: the launcher could not tell which one it opens")
+    found = _Encoded(steps, names, encoded, encoder.slot_count, encoder.block(), gates)
     _check(found)
     if len(_remembered) >= REMEMBERED_MOST:
         _remembered.clear()
@@ -126,9 +127,9 @@ def _encode(steps: Plan, names: tuple[str, ...]) -> _Encoded:
     return found
 
 
-def is_gated(steps: Plan, names: Iterable[str]) -> bool:
-    """Whether *steps* wait at a gate; *names* are the slots that :func:`encode_plan` will be given."""
-    return _encode(steps, tuple(names)).gated
+def gates_of(steps: Plan, names: Iterable[str]) -> tuple[Gate, ...]:
+    """The gates of *steps*, in order; *names* are the slots that :func:`encode_plan` will be given."""
+    return _encode(steps, tuple(names)).gates
 
 
 def encode_plan(

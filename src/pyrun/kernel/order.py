@@ -51,6 +51,7 @@ BEFORE = (
     Rule(s.SetCapabilities, s.NoNewPrivileges, "nothing of it is needed any more"),
     Rule(s.NoNewPrivileges, s.LoadFilter, "without CAP_SYS_ADMIN a filter needs it (seccomp(2))"),
     Rule(s.ParentDeathSignal, s.Gate, "a launcher that dies while this one waits is to end it"),
+    Rule(s.Checkpoint, s.PivotRoot, "the launcher reaches the process and its mounts as the host has them"),
     Rule(s.FindProgram, s.Gate, "what can fail has failed before the first container starts"),
     Rule(s.Gate, s.LoadFilter, "reporting and waiting are system calls that the filter may refuse"),
     Rule(s.LoadFilter, s.Exec, "the program never runs without it"),

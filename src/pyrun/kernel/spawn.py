@@ -13,7 +13,7 @@ from struct import Struct
 
 from pyrun._core import lib
 from pyrun.errors import ExecError, KernelError, PyrunError, StateError, StepError
-from pyrun.kernel.encode import decode_stamps, encode_plan, is_gated, stamps_offset
+from pyrun.kernel.encode import decode_stamps, encode_plan, gates_of, stamps_offset
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.process import Process
 from pyrun.kernel.program import above_standard, program_fd
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Protocol
 
-    from pyrun.kernel.step import Plan, Step
+    from pyrun.kernel.step import Gate, Plan, Step
     from pyrun.linux.process import Flight
 
     class HasFileno(Protocol):
@@ -59,7 +59,16 @@ class Created:
     calls :meth:`start` or :meth:`abandon`.
     """
 
-    def __init__(self, steps: Plan, process: Process, flight: Flight, report: Fd, gate: Fd | None, plan_fd: Fd) -> None:
+    def __init__(
+        self,
+        steps: Plan,
+        gates: Sequence[Gate],
+        process: Process,
+        flight: Flight,
+        report: Fd,
+        gate: Fd | None,
+        plan_fd: Fd,
+    ) -> None:
         self.process = process
         self.warnings: list[StepError] = []
         self.stamps: list[tuple[int, int]] = []
@@ -68,38 +77,56 @@ class Created:
         self._report = report
         self._gate = gate
         self._plan_fd = plan_fd
-        self._at_gate = False
+        self._ahead = [gate.name for gate in gates]  # those that it has not reached yet, as far as we heard
+        self._closed = [gate.name for gate in gates if gate.source is None]  # those that are ours to open
 
     def wait_created(self) -> None:
-        """Wait until the plan has reached its gate.
+        """Wait until the plan has reached its last gate.
 
         Raises :class:`StepError` or :class:`ExecError`, :class:`KernelError` if the child did not get as far as its plan; then
         nothing is left.
         """
         self.land()
-        if self._gate is None or self._at_gate:
-            return
+        while self._ahead:
+            self._pass_gate()
+
+    def wait_gate(self, name: str) -> None:
+        """Wait until the plan has reached the gate *name*. Raises as :meth:`wait_created`."""
+        self.land()
+        while name in self._ahead:
+            self._pass_gate()
+
+    def _pass_gate(self) -> None:
         if self._next_report() is None:
             self._raise_killed()
-        self._at_gate = True
+        del self._ahead[0]
 
     def open_gate(self) -> None:
-        """Let the program start; :meth:`wait_started` tells whether it did."""
+        """Let it go on from the first gate that is still closed. From the last one the program starts; :meth:`wait_started` tells
+        whether it did."""
         if self._gate is None:
             return
-        if self._gate.closed:
+        if not self._closed:
             raise StateError(f"process {self.process.pid}", "past its gate", "at its gate")
         try:
             os.write(self._gate.fileno(), b"1")
         except BrokenPipeError:
             pass  # it died at the gate: the report pipe tells
-        self._gate.close()
+        del self._closed[0]
+        if not self._closed:
+            self._gate.close()
+
+    def release(self) -> Process:
+        """Leave it at its last gate for another process to open, and hand it over; see :class:`~pyrun.kernel.door.Door`."""
+        self.wait_created()
+        self._close()
+        return self.process
 
     def wait_started(self) -> Process:
         """Wait until the exec is done, and hand over the process. Raises as :meth:`wait_created`."""
         self.land()
         while self._next_report() is not None:
-            self._at_gate = True
+            del self._ahead[0]
         self.stamps = self._read_stamps()
         if self.stamps and not self.stamps[-1][0]:
             self._raise_killed()
@@ -196,12 +223,14 @@ def create(
     fds: Mapping[str, HasFileno | int] | None = None,
     uid_map: str | None = None,
     gid_map: str | None = None,
+    report: tuple[Fd, Fd] | None = None,
 ) -> Created:
     """Clone a child that runs *plan*, and return without waiting for it.
 
     *namespaces* are made for it (names as in :data:`~pyrun.kernel.step.NAMESPACE_FLAGS`); it is born in *cgroup* (a cgroup v2
     directory) and in *pid_namespace* (a pidfd, or a namespace descriptor). *fds* gives the plan's slots their descriptors, which
     stay the caller's. With a ``user`` namespace, *uid_map* and *gid_map* are the lines of user_namespaces(7), which must map 0.
+    *report* are the ends, for reading and for writing, of what the child reports through instead of a pipe; they become ours.
 
     Raises :class:`KernelError` with the call that failed; then there is no child. :class:`StateError` where SIGCHLD is ignored.
     """
@@ -218,10 +247,11 @@ def create(
         (*first, *plan) if first else tuple(plan)
     )  # the same tuple, where it is one: what it encodes to is remembered
     numbers = {name: fd if isinstance(fd, int) else fd.fileno() for name, fd in (fds or {}).items()}
-    gated = is_gated(steps, numbers)
-    owned: list[Fd] = []
+    owned: list[Fd] = list(report or ())
     try:
-        report, child_report = _pipe(owned)
+        gates = gates_of(steps, numbers)
+        gated = any([gate.source is None for gate in gates])
+        report_fd, child_report = report or _pipe(owned)
         child_gate, gate = _pipe(owned) if gated else (None, None)
         gate_fd = child_gate.fileno() if child_gate else -1
         plan_fd = _plan_file(encode_plan(steps, numbers, child_report.fileno(), gate_fd, _fault))
@@ -234,7 +264,7 @@ def create(
         _close_all(*owned)
         raise
     _close_all(child_report, child_gate)
-    created = Created(steps, process, flight, report, gate, plan_fd)
+    created = Created(steps, gates, process, flight, report_fd, gate, plan_fd)
     if uid_map is not None:
         created.land()  # maps that do not let it be root are told at once
     return created

@@ -44,6 +44,7 @@ from pyrun.kernel.step_namespace import (
     namespace_flags,
 )
 from pyrun.kernel.step_process import (
+    Checkpoint,
     ControllingTerminal,
     Exec,
     FindProgram,
@@ -66,6 +67,7 @@ __all__ = [
     "Attach",
     "Await",
     "ChangeDirectory",
+    "Checkpoint",
     "Close",
     "CloseRange",
     "ControllingTerminal",

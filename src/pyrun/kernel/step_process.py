@@ -187,13 +187,30 @@ class FindProgram(Step):
 
 
 class Gate(Step):
-    """Tell the launcher that all is set up, and wait until it opens the gate."""
+    """Tell the launcher that all is set up, and wait until it opens the gate.
 
+    With a ``source``, the slot of a FIFO, the gate outlives the launcher: whoever writes a byte there opens it.
+    """
+
+    name: str = "start"
+    source: str | None = None
     kind = "GATE"
     reason = "the containers of a pod are all created before one is started"
 
     def describe(self) -> str:
         return "wait at the gate"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (encoder.slot(self.source),), (), ()
+
+
+class Checkpoint(Gate):
+    """A gate on the way, named after what the launcher does there: something to the process, before it goes on."""
+
+    reason = "the launcher does something to the process meanwhile"
+
+    def describe(self) -> str:
+        return f"wait for the launcher: {self.name}"
 
 
 class LoadFilter(Step):
