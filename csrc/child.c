@@ -155,7 +155,7 @@ static int data_is_good(const struct child *child, const struct plan_step *step,
     __u64 at = step->str[i] - 1;
     if (at >= child->header->data_size)
         return 0;
-    if (shape->bytes[i])
+    if (shape->bytes[i] && shape->unit_bytes)
         return step->arg[shape->bytes[i] - 1] <= (child->header->data_size - at) / shape->unit_bytes;
     __u64 count = shape->list[i] ? step->arg[shape->list[i] - 1] : 1;
     if (count > child->header->data_size)
