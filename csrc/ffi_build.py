@@ -9,6 +9,7 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 
 PREAMBLE = """
+#include "bpf.h"
 #include "plan.h"
 #include "spawn.h"
 #include "syscalls.h"

@@ -21,6 +21,7 @@ class FFI:
 
     NULL: CData
     def new(self, cdecl: str, init: Any = None) -> CData: ...
+    def cast(self, cdecl: str, source: object) -> Any: ...
     def from_buffer(self, cdecl: str, python_buffer: bytes | bytearray | memoryview) -> CData: ...
     def string(self, cdata: CData, maxlen: int = -1) -> bytes: ...
     def sizeof(self, cdecl: str | CData) -> int: ...
@@ -60,6 +61,9 @@ class Lib:
     def sys_keyctl_join_session(self, name: Pointer, /) -> int: ...
     def sys_seccomp(self, operation: int, flags: int, args: Pointer, /) -> int: ...
     def sys_prlimit64(self, pid: int, resource: int, new_limit: Pointer, old_limit: Pointer, /) -> int: ...
+
+    # csrc/bpf.h
+    def sys_bpf(self, command: int, attributes: Pointer, size: int, /) -> int: ...
 
     # csrc/wait.h
     def pyrun_wait_pidfd(self, pidfd: int, options: int, ret: CData, /) -> int: ...
@@ -200,6 +204,20 @@ class Lib:
     SECCOMP_RET_TRACE: int
     SECCOMP_RET_LOG: int
     SECCOMP_RET_ALLOW: int
+    BPF_PROG_LOAD: int
+    BPF_PROG_ATTACH: int
+    BPF_PROG_DETACH: int
+    BPF_PROG_QUERY: int
+    BPF_PROG_GET_FD_BY_ID: int
+    BPF_PROG_TYPE_CGROUP_DEVICE: int
+    BPF_CGROUP_DEVICE: int
+    BPF_F_ALLOW_MULTI: int
+    BPF_F_REPLACE: int
+    BPF_DEVCG_ACC_MKNOD: int
+    BPF_DEVCG_ACC_READ: int
+    BPF_DEVCG_ACC_WRITE: int
+    BPF_DEVCG_DEV_BLOCK: int
+    BPF_DEVCG_DEV_CHAR: int
 
 ffi: FFI
 lib: Lib
