@@ -1,6 +1,6 @@
 """crun and runc making a pod: pause by create and start, then a run per container that joins its namespaces by path, then delete.
 
-Each gets what ``pyrun plan --oci`` prints for the container, the seccomp profile with it.
+pyrun-oci takes the same commands. Each gets what ``pyrun plan --oci`` prints for the container, the seccomp profile with it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,24 @@ from bench.world import PEER_GROUP, World
 
 SHARED = {"network": "net", "ipc": "ipc", "uts": "uts"}  # OCI's word, and the file in /proc/PID/ns
 PID_MARK = "@PID@"
+NO_CGROUPS = "--cgroup-manager=disabled"
 
 
 class OciRuntime:
-    """One of the two, found and tried; ``note`` says what it does less than the others, or is empty."""
+    """One of them, found and tried; ``note`` says what it does less than the others, or is empty.
 
-    def __init__(self, world: World, name: str) -> None:
-        path = shutil.which(name)
-        if path is None:
-            raise CaseFailed(f"{name} is not installed")
+    *path* is where it is, if not on the PATH; *options* are its global ones.
+    """
+
+    def __init__(self, world: World, name: str, path: Path | None = None, options: Sequence[str] = ()) -> None:
+        found = shutil.which(path or name)
+        if found is None:
+            raise CaseFailed(f"{path or name} is not installed")
         self.name = name
-        self.note = ""
+        self.note = "without cgroups" if NO_CGROUPS in options else ""
         self._serial = itertools.count()
-        self._bundles = Bundles(world, name)
-        self._base = [path, "--root", str(world.directory / f"{name}-state")]
+        self._bundles = Bundles(world, "-".join([name, *options]))
+        self._base = [found, "--root", str(world.directory / f"{name}-state"), *options]
         self._try(name)
 
     def _try(self, name: str) -> None:
@@ -45,7 +49,7 @@ class OciRuntime:
         except CaseFailed as error:
             if name != "crun":
                 raise
-            self._base.append("--cgroup-manager=disabled")
+            self._base.append(NO_CGROUPS)
             self.note = f"without cgroups, so with less work than pyrun, because it cannot here ({error})"
             self.run_one(careful=True)
 
@@ -57,6 +61,15 @@ class OciRuntime:
         """One container, all namespaces its own."""
         do = attempt if careful else run
         do([*self._base, "run", "--bundle", str(self._bundles.alone), self._name("one")])
+
+    def live_once(self) -> None:
+        """One container, in the three commands of whoever watches it."""
+        name = self._name("life")
+        run([*self._base, "create", "--bundle", str(self._bundles.alone), name])
+        try:
+            run([*self._base, "start", name])
+        finally:
+            run([*self._base, "delete", "--force", name])
 
     def make_pod(self, containers: int) -> dict[str, float]:
         """A pod, from nothing to removed. Its containers are done before the next begins, as ``run`` has it."""

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 # In the order in which they are asked, from the smallest part to the whole.
-NAMES = tuple("namespaces spawn pod_start cli exec teardown density steps imports pool".split())
+NAMES = tuple("namespaces spawn pod_start cli oci exec teardown density steps imports pool".split())
