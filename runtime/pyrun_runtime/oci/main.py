@@ -42,6 +42,12 @@ VERBS = {
     "delete": ("ID", "remove a container that has stopped"),
     "exec": ("ID COMMAND...", "run another program in a container"),
     "list": ("", "list the containers"),
+    "ps": ("ID", "list the processes of a container"),
+    "pause": ("ID", "stop all processes of a container"),
+    "resume": ("ID", "let the processes of a paused container go on"),
+    "events": ("ID", "show what a container uses, and when it runs out of memory"),
+    "spec": ("", "write a configuration to begin with"),
+    "features": ("", "show what of the specification is understood"),
 }
 GLOBAL_OPTIONS: OptionTable = {
     "root": "DIR",

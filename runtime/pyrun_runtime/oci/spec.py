@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import os
 
+from pyrun import AlreadyExists
+from pyrun_runtime.cli.message import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun_runtime.oci.main import Context
+    from pyrun_runtime.oci.options import Options, OptionTable
+
     Config = dict[str, Any]
+
+# --rootless is a flag here, and not the global option of that name.
+OPTIONS: OptionTable = {"bundle,b": "DIR", "file,f": "FILE", "rootless": ""}
+IN_ORDER = False
+HELP = """\
+usage: pyrun-oci spec [OPTION]...
+
+Writes a config.json to begin with: a shell, on a root file system in the directory rootfs beside it.
+
+  -b, --bundle DIR  where to write it; here without it
+  -f, --file FILE   its name; config.json without it
+  --rootless        for a user who is not root
+"""
 
 FILE = "config.json"
 VERSION = "1.2.0"
@@ -40,6 +59,18 @@ MASKED = (
     "/sys/devices/virtual/powercap",
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def run(_context: Context, options: Options, arguments: list[str]) -> int:
+    if arguments:
+        raise UsageError(f"unexpected argument {arguments[0]!r}")
+    path = os.path.join(options.get("bundle") or ".", options.get("file") or FILE)
+    config = rootless_config(os.geteuid(), os.getegid()) if options.flag("rootless") else default_config()
+    try:
+        write_config(path, config)
+    except FileExistsError:
+        raise AlreadyExists(f"{path} exists already: remove it first") from None
+    return 0
 
 
 def default_config() -> Config:
