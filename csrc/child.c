@@ -80,6 +80,9 @@ static step_function *const step_functions[] = {
     [PLAN_EXEC] = step_exec,
     [PLAN_CLOSE] = step_close,
     [PLAN_AWAIT] = step_await,
+    [PLAN_TERMINAL] = step_terminal,
+    [PLAN_NAMESPACE_ROOT] = step_namespace_root,
+    [PLAN_NEW_PID_NAMESPACE] = step_new_pid_namespace,
 };
 
 /* What the fields of a kind must hold, for plan_check(): slots that the step reads or fills, strings that it needs, and which
@@ -134,6 +137,9 @@ static const struct shape shapes[] = {
     {.kind = PLAN_EXEC, .maybe = 1, .list = {0, 1, 2}},
     {.kind = PLAN_CLOSE, .slots = 1},
     {.kind = PLAN_AWAIT, .slots = 1},
+    {.kind = PLAN_TERMINAL, .maybe = 1, .slots = 6, .strings = 1},
+    {.kind = PLAN_NAMESPACE_ROOT},
+    {.kind = PLAN_NEW_PID_NAMESPACE},
 };
 
 /* ---- is the block what it says it is ---- */

@@ -69,7 +69,9 @@ long executable_by_size(const struct child *child, const struct plan_step *exec,
 
 /* step_namespace.c */
 step_function step_await, step_setns, step_unshare, step_time_namespace, step_hostname, step_domainname,
-    step_loopback_up;
+    step_loopback_up, step_namespace_root, step_new_pid_namespace;
+/* step_terminal.c */
+step_function step_terminal;
 /* step_mount.c */
 step_function step_propagation, step_open_tree, step_new_mount, step_attach, step_set_attributes, step_mask,
     step_readonly, step_pivot_root;

@@ -66,7 +66,10 @@
     X(SECCOMP, 36)              /* str0 struct sock_filter (arg0 bytes), arg1 SECCOMP_FILTER_FLAG_* */                \
     X(EXEC, 37)  /* str0 program (none: the found one), str1 argv (arg0), str2 env (arg1), fd0 file to run instead */ \
     X(CLOSE, 38) /* fd0 */                                                                                            \
-    X(AWAIT, 39) /* fd0: until it can be read or its other end is closed */
+    X(AWAIT, 39) /* fd0: until it can be read or its other end is closed */                                           \
+    X(TERMINAL, 50) /* fd0 at, str0 its ptmx, fd1 socket for the other end, fd2 -> terminal, arg0,1 rows, columns */  \
+    X(NAMESPACE_ROOT, 51)    /* arg0 uid, arg1 gid: whose a user namespace's set-up is */                             \
+    X(NEW_PID_NAMESPACE, 52) /* the plan goes on in a child that is the namespace's first process */
 
 enum plan_kind {
 #define X(name, number) PLAN_##name = number,
@@ -110,7 +113,7 @@ struct plan_header {
     __s32 gate_fd;
     __u32 fail_step; /* the test hook: this step fails with fail_errno instead of running; PLAN_NO_STEP: none */
     __s32 fail_errno;
-    __u32 reserved;
+    __s32 born_pid; /* who runs the plan since NEW_PID_NAMESPACE, as the launcher sees it; 0: nobody */
 };
 
 /* What the child writes to its report pipe. End of file means that the program runs (or that the child was killed). */

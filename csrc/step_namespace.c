@@ -113,3 +113,30 @@ long step_loopback_up(struct child *child, const struct plan_step *step)
     (void)sys_close((int)fd);
     return ret;
 }
+
+/* In a user namespace that we have joined we hold every capability and are nobody: our ids are the host's. What is made from here on
+ * is to belong to its root. */
+long step_namespace_root(struct child *child, const struct plan_step *step)
+{
+    (void)child;
+    __u32 uid = (__u32)step->arg[0], gid = (__u32)step->arg[1];
+    long ret = sys_setresgid(gid, gid, gid);
+    return ret < 0 ? ret : sys_setresuid(uid, uid, uid);
+}
+
+/* A PID namespace is for children only, and the clone that made us could not make it: it is to belong to the user namespace that
+ * we have joined since, or /proc could not be mounted. So we go on in a child. It is our launcher's child (CLONE_PARENT), has our
+ * descriptors and, with the block of the plan, the same slots. The kernel writes its pid there before it runs, so that the launcher
+ * finds it whatever becomes of us. */
+long step_new_pid_namespace(struct child *child, const struct plan_step *step)
+{
+    (void)step;
+    struct clone_args args = {
+        .flags = CLONE_NEWPID | CLONE_PARENT | CLONE_PARENT_SETTID,
+        .parent_tid = (unsigned long)&child->header->born_pid,
+    };
+    long pid = sys_clone3(&args, sizeof args);
+    if (pid > 0)
+        sys_exit_group(0);
+    return pid;
+}

@@ -299,6 +299,11 @@ static inline long sys_socket(int family, int type, int protocol)
     return SYS3(__NR_socket, family, type, protocol);
 }
 
+static inline long sys_sendmsg(int fd, const void *message, int flags)
+{
+    return SYS3(__NR_sendmsg, fd, message, flags);
+}
+
 static inline long sys_memfd_create(const char *name, unsigned int flags)
 {
     return SYS2(__NR_memfd_create, name, flags);

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyrun.container.exec import plan_exec as plan_exec
     from pyrun.container.layout import PodPaths as PodPaths
     from pyrun.container.lower import lower_container as lower_container
+    from pyrun.container.namespaces import JoinedNamespaces as JoinedNamespaces
     from pyrun.container.oci_features import oci_features as oci_features
     from pyrun.container.plan import ContainerPlan as ContainerPlan
     from pyrun.container.plan import Setting as Setting
@@ -108,6 +109,7 @@ _EXPORTS = {
     "container.layout": ("PodPaths",),
     "container.lower": ("lower_container",),
     "container.oci_features": ("oci_features",),
+    "container.namespaces": ("JoinedNamespaces",),
     "container.plan": ("ContainerPlan", "Setting", "plan_container"),
     "errors": (
         "AlreadyExists",
@@ -173,6 +175,7 @@ __all__ = [
     "Feature",
     "ForeignProcess",
     "IoMax",
+    "JoinedNamespaces",
     "KernelError",
     "Limits",
     "Machine",

@@ -65,7 +65,6 @@ def test_struct_has_the_size_and_the_offsets_of_plan_h(name: str, tmp_path: Path
 
 def test_every_kind_has_its_number_on_both_sides() -> None:
     assert len(KINDS) == len(set(KINDS.values())) > 30
-    assert sorted(KINDS.values()) == list(range(1, len(KINDS) + 1))  # child.c indexes its tables by them
     for name, number in KINDS.items():
         assert getattr(lib, f"PLAN_{name}") == number
 

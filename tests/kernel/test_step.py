@@ -43,7 +43,7 @@ def example(cls: type[Step]) -> Step:
     }
     number = {"mask", "signal", "value", "uid", "gid", "effective", "permitted", "inheritable", "ambient"}
     number |= {"resource", "soft", "hard", "major", "minor", "number", "first", "last", "create_mode", "filter_flags"}
-    number |= {"recursive", "create", "on_exec"}
+    number |= {"recursive", "create", "on_exec", "rows", "columns"}
     values = {field: by_name.get(field, 1 if field in number else field) for field in cls._fields}
     if cls is steps.SetSysctl:
         values["value"] = "1"
@@ -60,7 +60,7 @@ def test_fields_of_a_step_are_those_that_plan_h_lists(cls: type[Step]) -> None:
     comment = re.search(rf"^\s*X\({cls.kind}, \d+\)(.*)$", PLAN_H.read_text(), re.MULTILINE)
     assert comment
     text = re.sub(r"arg(\d),(\d)", r"arg\1 arg\2", comment[1])
-    encoder = encode.Encoder(dict.fromkeys(("source", "at", "tree", "root", "terminal", "file"), 9))
+    encoder = encode.Encoder(dict.fromkeys(("source", "at", "tree", "root", "terminal", "file", "socket"), 9))
     slots, strings, numbers = example(cls).fields(encoder)
     used = {f"fd{i}" for i, slot in enumerate(slots) if slot != lib.PLAN_NO_SLOT}
     used |= {f"str{i}" for i, string in enumerate(strings) if string}

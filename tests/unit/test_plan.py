@@ -570,6 +570,7 @@ def test_a_root_without_the_overlay_is_the_directory_itself() -> None:
 def test_limits_settings_and_offsets() -> None:
     made = alone(
         rlimits=(oci.OciRlimit("RLIMIT_NOFILE", 10, 20), oci.OciRlimit("RLIMIT_AS", 2**64 - 1, 2**64 - 1)),
+        namespaces=tuple([oci.OciNamespace(kind) for kind in ("mount", "network", "ipc", "time")]),
         sysctl=(("net.ipv4.ip_forward", "1"), ("kernel/msgmax", "5")),
         time_offsets=(oci.OciTimeOffset("monotonic", -2, 5 * 10**8), oci.OciTimeOffset("boottime", 3)),
         oom_score_adj=7,
@@ -639,12 +640,15 @@ def test_propagation_is_private_before_anything_is_mounted() -> None:
         ({"args": ()}, "/process/args: there is no program to run"),
         ({"namespaces": ()}, "/linux/namespaces: a container needs a mount namespace of its own"),
         (
-            {"namespaces": (oci.OciNamespace("mount"), oci.OciNamespace("network", "/var/run/netns/x"))},
-            "/linux/namespaces/1/path: joining a namespace by path is not built yet",
+            {"namespaces": (oci.OciNamespace("mount"), oci.OciNamespace("user"))},
+            "/linux/uidMappings: a new user namespace needs a mapping of its root, containerID 0",
         ),
         (
-            {"namespaces": (oci.OciNamespace("mount"), oci.OciNamespace("user"))},
-            "/linux/namespaces/1/type: a user namespace is not built yet",
+            {
+                "namespaces": (oci.OciNamespace("mount"), oci.OciNamespace("user", "/x")),
+                "gid_mappings": (oci.OciIdMapping(0, 1, 1),),
+            },
+            "/linux/gidMappings: the user namespace at /linux/namespaces/1/path has its mappings",
         ),
         (
             {"rlimits": (oci.OciRlimit("RLIMIT_X", 1, 1),)},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pyrun.container.plan import ROOT, Setting, become, before_namespaces, run_program
-from pyrun.kernel.step import JoinNamespaces, OpenDirectory
+from pyrun.container.plan import ROOT, Setting, become, before_namespaces, new_session, new_terminal, run_program
+from pyrun.kernel.step import BecomeNamespaceRoot, JoinNamespaces, OpenDirectory
 from pyrun.value import replace
 
 TYPE_CHECKING = False
@@ -28,17 +28,23 @@ def exec_process(
     )
 
 
-def plan_exec(spec: OciSpec, process: OciProcess, kinds: Sequence[str], death_signal: int = 0) -> Plan:
+def plan_exec(
+    spec: OciSpec, process: OciProcess, kinds: Sequence[str], death_signal: int = 0, setting: Setting | None = None
+) -> Plan:
     """The steps that run *process* in the container of *spec*, whose first process is behind the slot ``container``.
 
     *kinds* are the namespaces to join; the PID namespace and the cgroup are for spawn. The program has what the container's has:
-    capabilities, user, filter, no new privileges.
+    capabilities, user, filter, no new privileges. Of *setting* what concerns a process counts.
     """
-    setting = Setting(death_signal=death_signal, gated=False)
+    setting = setting or Setting(death_signal=death_signal, gated=False)
+    terminal = [new_terminal(process, "/dev/pts/ptmx", ROOT)] if process.terminal and setting.console else []
     return (
         *before_namespaces(process),
         JoinNamespaces(CONTAINER, tuple(kinds)),
+        *([BecomeNamespaceRoot()] if "user" in kinds else []),
+        *new_session(setting),
         OpenDirectory("/", ROOT),
+        *terminal,
         *become(process, setting),
         *run_program(spec, process, setting),
     )

@@ -20,12 +20,15 @@ from pyrun.container.mounts import MountPlan, plan_mount
 from pyrun.container.not_planned import refuse_not_planned
 from pyrun.container.seccomp import seccomp_filter, seccomp_flags
 from pyrun.container.security import capability_mask
+from pyrun.container.sysctl import check_sysctl
 from pyrun.errors import SpecError
 from pyrun.kernel.step import (
     Attach,
     Await,
+    BecomeNamespaceRoot,
     ChangeDirectory,
     Checkpoint,
+    ControllingTerminal,
     Duplicate,
     Exec,
     FindProgram,
@@ -40,7 +43,9 @@ from pyrun.kernel.step import (
     MakeSymlink,
     MaskPath,
     NewMount,
+    NewPidNamespace,
     NewSession,
+    NewTerminal,
     NewTimeNamespace,
     NoNewPrivileges,
     OpenDirectory,
@@ -76,6 +81,10 @@ PAUSE = "pause"
 PAUSE_READY = "pause to be ready"
 STDIO = ("stdin", "stdout", "stderr")
 PLACED = "to be placed"
+CONSOLE = "console"
+TERMINAL = "terminal"
+CONSOLE_TREE = "console device"
+FIRST_PRESERVED = 3
 
 NODE_MODE = stat.S_IFCHR | 0o666
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -100,12 +109,18 @@ class Setting(Value):
 
     ``joined`` are the namespaces that pause holds (slot ``pause``), empty without a sandbox; ``sandbox`` is the prefix of sources
     that live in pause's mount namespace; ``opened`` are the host paths that the launcher has opened, each with its slot;
-    ``lacking`` are namespaces that this kernel does not have and the container can do without; ``death_signal`` ends it with
-    its launcher. ``gate`` is the slot of the FIFO at which it waits to be started, empty for the launcher's pipe; ``placed``:
-    the launcher moves the process to its cgroup, or notes whose it is, before anything is done.
+    ``lacking`` are namespaces that this kernel does not have, or that need not be entered, and the container can do without;
+    ``death_signal`` ends it with its launcher. ``gate`` is the slot of the FIFO at which it waits to be started, empty for the
+    launcher's pipe; ``placed``: the launcher moves the process to its cgroup, or notes whose it is, before anything is done.
+
+    ``namespaces`` are the kinds that are joined one by one, in this order, each with its slot (:func:`namespace_slot`);
+    ``preserve_fds`` is how many descriptors from 3 on the program gets (:func:`preserved_slot`); ``console``: whether a terminal
+    that it asks for is made here, its other end sent over the slot ``console``. Without ``new_keyring`` it keeps its launcher's;
+    ``keyring_name`` is the new one's.
     """
 
     joined: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
     sandbox: str = ""
     opened: tuple[tuple[str, str], ...] = ()
     lacking: tuple[str, ...] = ()
@@ -113,6 +128,10 @@ class Setting(Value):
     gated: bool = True
     gate: str = ""
     placed: bool = False
+    preserve_fds: int = 0
+    console: bool = True
+    new_keyring: bool = True
+    keyring_name: str = ""
 
 
 class ContainerPlan(Value):
@@ -129,38 +148,70 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     if process is None or not process.args:
         raise SpecError("/process/args", "there is no program to run")
     refuse_not_planned(spec)
-    own = _own_namespaces(spec, setting)
+    by_slot = _by_slot(spec, setting)
+    own = _own_namespaces(spec, setting, by_slot)
     mounts = [plan_mount(mount, f"/mounts/{i}") for i, mount in enumerate(spec.mounts)]
+    session = new_session(setting)
     steps: Plan = (
         *([Checkpoint(PLACED)] if setting.placed else []),
         *before_namespaces(process),
+        *(() if "user" in by_slot else session),
         *_source_trees(spec, mounts, setting, sandbox=False),
         *_root_tree(spec),
-        *_enter_namespaces(spec, setting, own),
+        *_enter_namespaces(spec, setting, own, by_slot),
+        *(session if "user" in by_slot else ()),
+        *_furnish_namespaces(spec, own, by_slot),
         *_source_trees(spec, mounts, setting, sandbox=True),
         *_overlay(spec),
         *_mount_all(spec, mounts),
         *_devices(spec, mounts),
+        *_terminal(spec, process, setting),
         *_hide(spec),
         PivotRoot(ROOT),
         *become(process, setting),
         *run_program(spec, process, setting),
     )
-    return ContainerPlan(steps, tuple([kind for kind in own if kind in ("pid", "user")]))
+    return ContainerPlan(steps, ("pid",) if "pid" in own and "user" not in by_slot else ())
 
 
-def _own_namespaces(spec: OciSpec, setting: Setting) -> tuple[str, ...]:
-    own = []
-    for i, namespace in enumerate(spec.linux.namespaces):
-        if namespace.path:
-            raise SpecError(f"/linux/namespaces/{i}/path", "joining a namespace by path is not built yet")
-        if namespace.type == "user":
-            raise SpecError(f"/linux/namespaces/{i}/type", "a user namespace is not built yet")
-        if namespace.type not in setting.joined and namespace.type not in setting.lacking:
-            own.append(namespace.type)
-    if "mount" not in own:
+def namespace_slot(kind: str) -> str:
+    """The slot of a namespace that is joined by a descriptor of its own."""
+    return f"namespace {kind}"
+
+
+def preserved_slot(index: int) -> str:
+    """The slot of a descriptor that the program gets as number 3 + *index*."""
+    return f"preserved {index}"
+
+
+def _by_slot(spec: OciSpec, setting: Setting) -> tuple[str, ...]:
+    """The namespaces to join one by one. A new user namespace is among them: it is made, with its maps, before the container."""
+    if setting.namespaces:
+        return setting.namespaces
+    kinds = [each.type for each in spec.linux.namespaces if each.path or each.type == "user"]
+    kinds = [kind for kind in kinds if kind != "pid" and kind not in setting.lacking]
+    return tuple(sorted(kinds, key=lambda kind: (kind == "mount", kind != "user")))
+
+
+def _own_namespaces(spec: OciSpec, setting: Setting, by_slot: tuple[str, ...]) -> tuple[str, ...]:
+    """The namespaces to make."""
+    wanted = [each.type for each in spec.linux.namespaces]
+    if "mount" not in wanted:
         raise SpecError("/linux/namespaces", "a container needs a mount namespace of its own")
-    return tuple(own)
+    _check_user_namespace(spec)
+    there = {*setting.joined, *setting.lacking, *by_slot}
+    return tuple([each.type for each in spec.linux.namespaces if each.type not in there and not each.path])
+
+
+def _check_user_namespace(spec: OciSpec) -> None:
+    for i, each in enumerate(spec.linux.namespaces):
+        if each.type != "user":
+            continue
+        for name, mappings in (("uidMappings", spec.linux.uid_mappings), ("gidMappings", spec.linux.gid_mappings)):
+            if each.path and mappings:
+                raise SpecError(f"/linux/{name}", f"the user namespace at /linux/namespaces/{i}/path has its mappings")
+            if not each.path and not any([mapping.container_id == 0 for mapping in mappings]):
+                raise SpecError(f"/linux/{name}", "a new user namespace needs a mapping of its root, containerID 0")
 
 
 # ---- 1. in the host's mount namespace ----
@@ -174,7 +225,13 @@ def before_namespaces(process: OciProcess) -> list[Step]:
         if limit.type not in RLIMITS:
             raise SpecError(f"/process/rlimits/{i}/type", f"{limit.type!r} is not a resource limit")
         steps.append(SetRlimit(limit.type, RLIMITS.index(limit.type), limit.soft, limit.hard))
-    return [*steps, NewSession(), JoinKeyring()]
+    return steps
+
+
+def new_session(setting: Setting) -> list[Step]:
+    if not setting.new_keyring:
+        return [NewSession()]
+    return [NewSession(), JoinKeyring(setting.keyring_name or None)]
 
 
 def _root_tree(spec: OciSpec) -> list[Step]:
@@ -217,7 +274,7 @@ def _open_source(source: str, plan: MountPlan, opened: dict[str, str], tree: str
 # ---- 2. namespaces ----
 
 
-def _enter_namespaces(spec: OciSpec, setting: Setting, own: tuple[str, ...]) -> list[Step]:
+def _enter_namespaces(spec: OciSpec, setting: Setting, own: tuple[str, ...], by_slot: tuple[str, ...]) -> list[Step]:
     steps: list[Step] = []
     if setting.joined:
         steps.append(Await(PAUSE_READY))
@@ -226,15 +283,31 @@ def _enter_namespaces(spec: OciSpec, setting: Setting, own: tuple[str, ...]) -> 
     if "time" in own:
         offsets = {offset.clock: offset.secs * 10**9 + offset.nanosecs for offset in spec.linux.time_offsets}
         steps.append(NewTimeNamespace(offsets.get("monotonic", 0), offsets.get("boottime", 0)))
-    steps.append(Unshare(tuple([kind for kind in own if kind not in ("pid", "user", "time")])))
-    steps.append(SetPropagation("/", "private"))
+    for kind in by_slot:
+        steps.append(JoinNamespaces(namespace_slot(kind), (kind,)))
+        if kind == "user":
+            steps.append(BecomeNamespaceRoot())
+    new = tuple([kind for kind in own if kind not in ("pid", "time")])
+    if new:
+        steps.append(Unshare(new))
+    if "pid" in own and "user" in by_slot:
+        steps.append(NewPidNamespace())
+    return steps
+
+
+def _furnish_namespaces(spec: OciSpec, own: tuple[str, ...], by_slot: tuple[str, ...]) -> list[Step]:
+    steps: list[Step] = [SetPropagation("/", "private")]
     if "network" in own:
         steps.append(LoopbackUp())
-    if spec.hostname and "uts" in own:
+    if spec.hostname and "uts" in (*own, *by_slot):
         steps.append(SetHostname(spec.hostname))
-    if spec.domainname and "uts" in own:
+    if spec.domainname and "uts" in (*own, *by_slot):
         steps.append(SetDomainname(spec.domainname))
-    return [*steps, *[SetSysctl(name, value) for name, value in spec.linux.sysctl]]
+    kinds = [each.type for each in spec.linux.namespaces]
+    for name, value in spec.linux.sysctl:
+        check_sysctl(name, value, kinds, spec.domainname)
+        steps.append(SetSysctl(name, value))
+    return steps
 
 
 # ---- 3. the root and what is in it ----
@@ -308,6 +381,25 @@ def _devices(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
     return nodes + [MakeSymlink(name, target, at=ours[-1]) for name, target in LINKS if f"/dev/{name}" not in taken]
 
 
+def _terminal(spec: OciSpec, process: OciProcess, setting: Setting) -> list[Step]:
+    """A terminal in the container's own devpts, which is also its /dev/console."""
+    if not (process.terminal and setting.console):
+        return []
+    places = _covering(spec)
+    path, slot = _place(places, "/dev/pts/ptmx")
+    return [
+        new_terminal(process, path, slot),
+        OpenTree("", CONSOLE_TREE, TERMINAL, recursive=False),
+        Attach(CONSOLE_TREE, "/dev/console", at=ROOT, create=True),
+    ]
+
+
+def new_terminal(process: OciProcess, path: str, at: str) -> NewTerminal:
+    size = process.console_size
+    rows, columns = (size.height, size.width) if size is not None else (0, 0)
+    return NewTerminal(path, CONSOLE, TERMINAL, at, rows, columns)
+
+
 def _hide(spec: OciSpec) -> list[Step]:
     places = _covering(spec)
     steps: list[Step] = [ReadonlyPath(*_place(places, path)) for path in spec.linux.readonly_paths]
@@ -353,9 +445,17 @@ def become(process: OciProcess, setting: Setting) -> list[Step]:
     return steps
 
 
+def _descriptors(process: OciProcess, setting: Setting) -> list[Step]:
+    terminal = process.terminal and setting.console
+    steps: list[Step] = [ControllingTerminal(TERMINAL)] if terminal else []
+    # Descriptors to keep first: theirs are the numbers that are in nobody's way yet.
+    steps += [Duplicate(preserved_slot(i), FIRST_PRESERVED + i) for i in range(setting.preserve_fds)]
+    return steps + [Duplicate(TERMINAL if terminal else name, number) for number, name in enumerate(STDIO)]
+
+
 def run_program(spec: OciSpec, process: OciProcess, setting: Setting) -> list[Step]:
     search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), "/bin:/usr/bin")
-    steps: list[Step] = [Duplicate(name, number) for number, name in enumerate(STDIO)]
+    steps: list[Step] = [*_descriptors(process, setting)]
     if process.user.umask is not None:
         steps.append(SetUmask(process.user.umask))
     if setting.gated:

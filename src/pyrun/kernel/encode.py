@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pyrun.kernel.step_base import Plan, Step
 
-HEADER = Struct("=IIIIIiiIiI")  # struct plan_header
+HEADER = Struct("=IIIIIiiIii")  # struct plan_header
 STEP = Struct("=II3i3I4Q")  # struct plan_step
 STAMP = Struct("=QQ")  # struct plan_stamp
 SLOT = Struct("=iI")  # struct plan_slot
@@ -68,8 +68,8 @@ class Encoder:
         return self._known[value]
 
     @property
-    def slot_count(self) -> int:
-        return len(self._slots)
+    def slot_names(self) -> tuple[str, ...]:
+        return tuple(self._slots)
 
     def block(self) -> bytes:
         return bytes(self._data)
@@ -99,7 +99,7 @@ class _Encoded(Value):
     plan: Plan
     names: tuple[str, ...]
     steps: bytes
-    slot_count: int
+    slots: tuple[str, ...]
     data: bytes
     gates: tuple[Gate, ...]
 
@@ -119,7 +119,7 @@ def _encode(steps: Plan, names: tuple[str, ...]) -> _Encoded:
     gates = tuple([step for step in steps if isinstance(step, Gate)])
     if len({gate.name for gate in gates}) < len(gates):
         raise PyrunError("two gates of a plan have one name: the launcher could not tell which one it opens")
-    found = _Encoded(steps, names, encoded, encoder.slot_count, encoder.block(), gates)
+    found = _Encoded(steps, names, encoded, encoder.slot_names, encoder.block(), gates)
     _check(found)
     if len(_remembered) >= REMEMBERED_MOST:
         _remembered.clear()
@@ -144,21 +144,21 @@ def encode_plan(
         if fd < 0:
             raise PyrunError(f"slot {name!r} was given {fd}, which is no descriptor")
     encoded = _encode(steps, tuple(given))
-    descriptors = [*given.values(), *[-1] * (encoded.slot_count - len(given))]
+    descriptors = [*given.values(), *[-1] * (len(encoded.slots) - len(given))]
     slots = b"".join([SLOT.pack(fd, 0) for fd in descriptors])
     stamps = bytes(STAMP.size * len(steps))
     size = HEADER.size + len(encoded.steps) + len(stamps) + len(slots) + len(encoded.data)
     fail_step, fail_errno = fault or (lib.PLAN_NO_STEP, 0)
-    counts = (lib.PLAN_MAGIC, size, len(steps), encoded.slot_count, len(encoded.data))
+    counts = (lib.PLAN_MAGIC, size, len(steps), len(encoded.slots), len(encoded.data))
     header = HEADER.pack(*counts, report_fd, gate_fd, fail_step, fail_errno, 0)
     return header + encoded.steps + stamps + slots + encoded.data
 
 
 def _check(encoded: _Encoded) -> None:
     """What the child would refuse."""
-    if len(encoded.plan) > lib.PLAN_MAX_STEPS or encoded.slot_count > lib.PLAN_MAX_SLOTS:
+    if len(encoded.plan) > lib.PLAN_MAX_STEPS or len(encoded.slots) > lib.PLAN_MAX_SLOTS:
         raise PyrunError(
-            f"{len(encoded.plan)} steps with {encoded.slot_count} slots are more than a plan holds "
+            f"{len(encoded.plan)} steps with {len(encoded.slots)} slots are more than a plan holds "
             f"({lib.PLAN_MAX_STEPS} and {lib.PLAN_MAX_SLOTS})"
         )
 
@@ -166,6 +166,17 @@ def _check(encoded: _Encoded) -> None:
 def stamps_offset(step_count: int) -> tuple[int, int]:
     """Where in the block the stamps are, and how many bytes."""
     return HEADER.size + STEP.size * step_count, STAMP.size * step_count
+
+
+def slot_offset(steps: Plan, names: Iterable[str], slot: str) -> int:
+    """Where in the block of *steps* the descriptor of *slot* is; *names* are the slots that :func:`encode_plan` was given."""
+    encoded = _encode(steps, tuple(names))
+    if slot not in encoded.slots:
+        raise PyrunError(f"the plan has no slot {slot!r}")
+    return sum(stamps_offset(len(steps))) + SLOT.size * encoded.slots.index(slot)
+
+
+BORN_PID_OFFSET = HEADER.size - 4
 
 
 def decode_stamps(data: bytes) -> list[tuple[int, int]]:

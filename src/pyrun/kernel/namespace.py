@@ -6,10 +6,10 @@ import errno
 import os
 import select
 
-from pyrun.errors import KernelError, NotFound
+from pyrun.errors import KernelError, NotFound, StateError
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.step import JoinNamespaces
-from pyrun.linux.namespace import NAMESPACE_TYPES, open_namespace
+from pyrun.linux.namespace import NAMESPACE_TYPES, open_namespace, open_owner, read_type
 from pyrun.linux.pidfd import read_pid
 
 TYPE_CHECKING = False
@@ -56,6 +56,35 @@ class Namespace:
             fd.close()
             raise
         return cls(kind, fd, os.fstat(fd.fileno()).st_ino)
+
+    @classmethod
+    def of_file(cls, kind: str, path: str) -> Namespace:
+        """The namespace behind the file *path*: one of /proc/PID/ns, or what one was bind-mounted on.
+
+        Raises :class:`NotFound` if there is no such file, :class:`StateError` if it is no namespace of *kind*.
+        """
+        try:
+            fd = Fd.open(path, os.O_RDONLY | os.O_NONBLOCK)  # not to wait for who opens a FIFO
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise NotFound(f"{path}: there is no such namespace") from None
+        try:
+            _check_kind(kind, fd, path)
+        except BaseException:
+            fd.close()
+            raise
+        return cls(kind, fd, os.fstat(fd.fileno()).st_ino)
+
+    def owner_id(self) -> int:
+        """The ``id`` of the user namespace that it belongs to; 0 for one that is out of our reach."""
+        try:
+            with Fd.adopt(open_owner(self.fileno())) as owner:
+                return os.fstat(owner.fileno()).st_ino
+        except KernelError as error:
+            if error.errno == errno.EPERM:
+                return 0
+            raise
 
     def fileno(self) -> int:
         return self._fd.fileno()
@@ -147,6 +176,17 @@ class NamespaceSet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_kind(kind: str, fd: Fd, path: str) -> None:
+    try:
+        found = read_type(fd.fileno())
+    except KernelError as error:
+        if error.errno != errno.ENOTTY:
+            raise
+        raise StateError(path, "no namespace", f"a {kind} namespace") from None
+    if found != kind:
+        raise StateError(path, f"a {found} namespace", f"a {kind} namespace")
 
 
 def _slot(kind: str) -> str:

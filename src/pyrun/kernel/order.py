@@ -30,6 +30,17 @@ BEFORE = (
     Rule(s.NewTimeNamespace, s.PivotRoot, "offsets are written in the host's /proc"),
     Rule(s.SetSysctl, s.PivotRoot, "sysctls are written in the host's /proc"),
     Rule(s.Await, s.JoinNamespaces, "before that they may not be there yet"),
+    Rule(s.JoinNamespaces, s.BecomeNamespaceRoot, "only the root of a namespace that we are in can be become"),
+    Rule(s.BecomeNamespaceRoot, s.Unshare, "what is made belongs to the user namespace and its root"),
+    Rule(s.Unshare, s.NewPidNamespace, "the child is born into the namespaces that are there"),
+    Rule(
+        s.NewTimeNamespace, s.BecomeNamespaceRoot, "offsets are written as the host's root, who owns our files in /proc"
+    ),
+    Rule(s.NewPidNamespace, s.NewSession, "the session is the process's that becomes the program"),
+    Rule(s.NewPidNamespace, s.NewMount, "/proc shows the PID namespace of whoever mounts it"),
+    Rule(s.NewTerminal, s.MaskPath, "a mask must lie above the console"),
+    Rule(s.NewTerminal, s.ControllingTerminal, "it is this one"),
+    Rule(s.ControllingTerminal, s.Exec, "the program gets its terminal"),
     Rule(s.JoinNamespaces, s.PivotRoot, "the root is built in the namespace that it is for"),
     Rule(s.SetPropagation, s.PivotRoot, "or the unmount of the old root would reach the host"),
     Rule(s.Attach, s.PivotRoot, "what is mounted comes from outside the new root"),

@@ -13,12 +13,13 @@ from struct import Struct
 
 from pyrun._core import lib
 from pyrun.errors import ExecError, KernelError, PyrunError, StateError, StepError
-from pyrun.kernel.encode import decode_stamps, encode_plan, gates_of, stamps_offset
+from pyrun.kernel.encode import BORN_PID_OFFSET, decode_stamps, encode_plan, gates_of, slot_offset, stamps_offset
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.process import Process
 from pyrun.kernel.program import above_standard, program_fd
-from pyrun.kernel.step import Exec, FindProgram, NewTimeNamespace, Unshare, namespace_flags
+from pyrun.kernel.step import Exec, FindProgram, NewPidNamespace, NewTimeNamespace, Unshare, namespace_flags
 from pyrun.linux.call import convert
+from pyrun.linux.pidfd import pidfd_getfd, pidfd_open
 from pyrun.linux.process import clone3
 from pyrun.linux.process import land as land_flight
 
@@ -55,13 +56,15 @@ def inject_fault(index: int | None, error: int = errno.EIO) -> None:
 class Created:
     """A process that runs its plan: on its way to the gate, at the gate, or past it.
 
-    ``process`` is the child; ``warnings`` are the optional steps that failed, as :class:`StepError`. Whoever has a Created
-    calls :meth:`start` or :meth:`abandon`.
+    ``process`` is the child, from :meth:`wait_created` on the one that becomes the program (a plan with
+    :class:`~pyrun.kernel.step.NewPidNamespace` goes on in a child of its own); ``warnings`` are the optional steps that failed,
+    as :class:`StepError`. Whoever has a Created calls :meth:`start` or :meth:`abandon`.
     """
 
     def __init__(
         self,
         steps: Plan,
+        names: Collection[str],
         gates: Sequence[Gate],
         process: Process,
         flight: Flight,
@@ -70,6 +73,8 @@ class Created:
         plan_fd: Fd,
     ) -> None:
         self.process = process
+        self._names = tuple(names)
+        self._may_be_born = any([isinstance(step, NewPidNamespace) for step in steps])
         self.warnings: list[StepError] = []
         self.stamps: list[tuple[int, int]] = []
         self._steps = steps
@@ -99,6 +104,7 @@ class Created:
     def _pass_gate(self) -> None:
         if self._next_report() is None:
             self._raise_killed()
+        self._follow()
         del self._ahead[0]
 
     def open_gate(self) -> None:
@@ -127,6 +133,7 @@ class Created:
         self.land()
         while self._next_report() is not None:
             del self._ahead[0]
+        self._follow()
         self.stamps = self._read_stamps()
         if self.stamps and not self.stamps[-1][0]:
             self._raise_killed()
@@ -141,11 +148,19 @@ class Created:
     def abandon(self) -> None:
         """Kill the process wherever it is in its plan, and reap it. Idempotent."""
         self.process.end()
+        self._follow()  # now that the first one is gone, none can be born any more
+        self.process.end()
         try:
             self.land()
         except KernelError:
             pass  # it failed by itself before
         self._close()
+
+    def take(self, slot: str) -> Fd:
+        """A copy of what the plan has put into *slot*, from the process at its gate. Raises :class:`KernelError`."""
+        offset = slot_offset(self._steps, self._names, slot)
+        number = int.from_bytes(os.pread(self._plan_fd.fileno(), 4, offset), "little", signed=True)
+        return Fd.adopt(pidfd_getfd(self.process.fileno(), number))
 
     def land(self) -> None:
         """Wait until the child shares our memory no more; the other waits do that first. Raises :class:`KernelError`, and then
@@ -167,6 +182,16 @@ class Created:
     ) -> None:
         if not self._report.closed:
             self.abandon()
+
+    def _follow(self) -> None:
+        """The process that the plan went on in, once there is one. It is our child: its pid is nobody else's till we reap it."""
+        if not self._may_be_born or self._plan_fd.closed:
+            return
+        pid = int.from_bytes(os.pread(self._plan_fd.fileno(), 4, BORN_PID_OFFSET), "little")
+        if pid:
+            self._may_be_born = False
+            first, self.process = self.process, Process(pid, Fd.adopt(pidfd_open(pid)))
+            first.end()
 
     def _close(self) -> None:
         for fd in (self._report, self._gate, self._plan_fd):
@@ -264,7 +289,7 @@ def create(
         _close_all(*owned)
         raise
     _close_all(child_report, child_gate)
-    created = Created(steps, gates, process, flight, report_fd, gate, plan_fd)
+    created = Created(steps, numbers, gates, process, flight, report_fd, gate, plan_fd)
     if uid_map is not None:
         created.land()  # maps that do not let it be root are told at once
     return created

@@ -35,8 +35,10 @@ from pyrun.kernel.step_mount import (
 from pyrun.kernel.step_namespace import (
     NAMESPACE_FLAGS,
     Await,
+    BecomeNamespaceRoot,
     JoinNamespaces,
     LoopbackUp,
+    NewPidNamespace,
     NewTimeNamespace,
     SetDomainname,
     SetHostname,
@@ -61,11 +63,13 @@ from pyrun.kernel.step_process import (
     SetUmask,
     SetUser,
 )
+from pyrun.kernel.step_terminal import NewTerminal
 
 __all__ = [
     "ATTRIBUTE_NAMES",
     "Attach",
     "Await",
+    "BecomeNamespaceRoot",
     "ChangeDirectory",
     "Checkpoint",
     "Close",
@@ -86,7 +90,9 @@ __all__ = [
     "MaskPath",
     "NAMESPACE_FLAGS",
     "NewMount",
+    "NewPidNamespace",
     "NewSession",
+    "NewTerminal",
     "NewTimeNamespace",
     "NoNewPrivileges",
     "OpenDirectory",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from pyrun.errors import PyrunError
 from pyrun.kernel.step_base import Step
 from pyrun.linux.namespace import NAMESPACE_TYPES
@@ -115,3 +117,34 @@ class LoopbackUp(Step):
 
     def describe(self) -> str:
         return "bring lo up"
+
+
+class BecomeNamespaceRoot(Step):
+    """setresgid(2), setresuid(2): from nobody to the root of the user namespace that was joined."""
+
+    uid: int = 0
+    gid: int = 0
+    kind = "NAMESPACE_ROOT"
+    reason = "what is made from here on belongs to the namespace's root"
+
+    def describe(self) -> str:
+        return f"become {self.uid}:{self.gid} of the user namespace"
+
+    def hint(self, error: int) -> str:
+        return "the id mappings must map it" if error == errno.EINVAL else ""
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (), (), (self.uid, self.gid)
+
+
+class NewPidNamespace(Step):
+    """clone3(2) with CLONE_NEWPID and CLONE_PARENT: the plan goes on in a child, the first process of a PID namespace.
+
+    Only where the PID namespace must belong to a user namespace that the plan joins; else the clone makes it.
+    """
+
+    kind = "NEW_PID_NAMESPACE"
+    reason = "/proc can be mounted where the PID namespace belongs to our user namespace"
+
+    def describe(self) -> str:
+        return "new PID namespace, go on as its first process"

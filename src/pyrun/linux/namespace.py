@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 
-from pyrun._core import lib
+from pyrun._core import ffi, lib
 from pyrun.linux.call import check, convert
 from pyrun.linux.procfs import below
 from pyrun.value import Value
+
+# linux/nsfs.h
+NS_GET_USERNS = 0xB701
+NS_GET_NSTYPE = 0xB703
 
 
 class NamespaceType(Value):
@@ -100,6 +104,28 @@ def read_namespace_id(where: int | str, kind: str, *, for_children: bool = False
         return os.stat(path, dir_fd=dir_fd).st_ino
     except OSError as error:
         raise convert(error, "stat(2)") from None
+
+
+def open_owner(fd: int) -> int:
+    """A descriptor of the user namespace that the namespace behind *fd* belongs to.
+
+    Kernel: ioctl_ns(2) NS_GET_USERNS, Linux 4.9.
+    Affects: nothing.
+    Raises: EPERM if the owner is none of the caller's user namespace and those below it; ENOTTY if *fd* is no namespace.
+    Owns: the caller closes the descriptor, which is close-on-exec.
+    """
+    return check(lib.sys_ioctl(fd, NS_GET_USERNS, ffi.NULL), "ioctl_ns(2)")
+
+
+def read_type(fd: int) -> str:
+    """The kind of the namespace behind *fd*, a key of :data:`NAMESPACE_TYPES`.
+
+    Kernel: ioctl_ns(2) NS_GET_NSTYPE, Linux 4.11.
+    Affects: nothing.
+    Raises: ENOTTY if *fd* is no namespace; KeyError for a kind that did not exist when this was written.
+    """
+    flag = check(lib.sys_ioctl(fd, NS_GET_NSTYPE, ffi.NULL), "ioctl_ns(2)")
+    return {kind.flag: name for name, kind in NAMESPACE_TYPES.items()}[flag]
 
 
 def _link(kind: str, for_children: bool) -> str:
