@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pyrun.container.lower import lower_container as lower_container
     from pyrun.container.namespaces import JoinedNamespaces as JoinedNamespaces
     from pyrun.container.oci_features import oci_features as oci_features
+    from pyrun.container.oci_limits import oci_limits as oci_limits
+    from pyrun.container.oci_resources import apply_resources as apply_resources
+    from pyrun.container.oci_resources import update_resources as update_resources
     from pyrun.container.plan import ContainerPlan as ContainerPlan
     from pyrun.container.plan import Setting as Setting
     from pyrun.container.plan import plan_container as plan_container
@@ -94,6 +97,7 @@ if TYPE_CHECKING:
     from pyrun.spec.oci_parse import load_oci_resources as load_oci_resources
     from pyrun.spec.oci_parse import oci_to_json as oci_to_json
     from pyrun.spec.oci_parse import parse_oci as parse_oci
+    from pyrun.spec.oci_parse import parse_oci_resources as parse_oci_resources
     from pyrun.spec.parse import load_document as load_document
     from pyrun.spec.pod import PodSpec as PodSpec
     from pyrun.spec.pod_parse import load_pod as load_pod
@@ -110,6 +114,8 @@ _EXPORTS = {
     "container.lower": ("lower_container",),
     "container.oci_features": ("oci_features",),
     "container.namespaces": ("JoinedNamespaces",),
+    "container.oci_limits": ("oci_limits",),
+    "container.oci_resources": ("apply_resources", "update_resources"),
     "container.plan": ("ContainerPlan", "Setting", "plan_container"),
     "errors": (
         "AlreadyExists",
@@ -149,7 +155,14 @@ _EXPORTS = {
     "pod.trace": ("Phase", "trace_pod"),
     "pod.volume": ("remove_tree",),
     "spec.oci": ("OciHook", "OciProcess", "OciResources", "OciSpec"),
-    "spec.oci_parse": ("load_oci", "load_oci_process", "load_oci_resources", "oci_to_json", "parse_oci"),
+    "spec.oci_parse": (
+        "load_oci",
+        "load_oci_process",
+        "load_oci_resources",
+        "oci_to_json",
+        "parse_oci",
+        "parse_oci_resources",
+    ),
     "spec.parse": ("load_document",),
     "spec.pod": ("PodSpec",),
     "spec.pod_parse": ("load_pod", "parse_pod"),
@@ -211,6 +224,7 @@ __all__ = [
     "Unsupported",
     "Value",
     "__version__",
+    "apply_resources",
     "can_run_pods",
     "check_order",
     "create",
@@ -227,8 +241,10 @@ __all__ = [
     "lower_container",
     "new_uid",
     "oci_features",
+    "oci_limits",
     "oci_to_json",
     "parse_oci",
+    "parse_oci_resources",
     "parse_pod",
     "plan_command",
     "plan_container",
@@ -247,6 +263,7 @@ __all__ = [
     "standalone_oci",
     "steps",
     "trace_pod",
+    "update_resources",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyrun.kernel.cgroup_limits import NO_LIMIT, CpuMax, IoMax, Limits
+from pyrun.kernel.cgroup_limits import NO_LIMIT, CpuMax, IoMax, IoWeight, Limits, RdmaMax
 from pyrun.kernel.cgroup_tree import split_name
 
 
@@ -16,7 +16,7 @@ def test_nothing_asked_is_nothing_written() -> None:
 def test_every_field_has_its_file() -> None:
     limits = Limits(
         cpu_weight=100,
-        cpu_idle=True,
+        cpu_idle=False,
         cpu_max=CpuMax(50_000),
         cpu_max_burst_us=1000,
         cpuset_cpus="0-1",
@@ -32,10 +32,11 @@ def test_every_field_has_its_file() -> None:
         io_max=(IoMax(8, 16, read_bytes=1, write_operations=NO_LIMIT),),
         hugetlb=(("2MB", 1 << 21),),
         unified=(("cgroup.max.depth", "3"),),
+        rdma_max=(RdmaMax("mlx4_0", 2, NO_LIMIT),),
     )
     assert dict(limits.writes()) == {
         "cpu.weight": "100",
-        "cpu.idle": "1",
+        "cpu.idle": "0",
         "cpu.max": "50000 100000",
         "cpu.max.burst": "1000",
         "cpuset.cpus": "0-1",
@@ -51,9 +52,10 @@ def test_every_field_has_its_file() -> None:
         "io.max": "8:16 rbps=1 wiops=max",
         "hugetlb.2MB.max": "2097152",
         "hugetlb.2MB.rsvd.max": "2097152",
+        "rdma.max": "mlx4_0 hca_handle=2 hca_object=max",
         "cgroup.max.depth": "3",
     }
-    assert limits.controllers() == {"cpu", "cpuset", "memory", "pids", "io", "hugetlb"}
+    assert limits.controllers() == {"cpu", "cpuset", "memory", "pids", "io", "hugetlb", "rdma"}
 
 
 def test_swap_is_written_before_memory() -> None:
@@ -86,3 +88,18 @@ def test_names_that_are_none(name: str) -> None:
 def test_names() -> None:
     assert split_name("/pyrun/pod1/web") == ("pyrun", "pod1", "web")
     assert split_name("a") == ("a",)
+
+
+def test_an_idle_group_gets_no_weight_and_one_that_is_idle_no_longer_gets_it_last() -> None:
+    assert Limits(cpu_idle=True, cpu_weight=17).writes() == [("cpu.idle", "1")]
+    assert Limits(cpu_idle=False, cpu_weight=17).writes() == [("cpu.idle", "0"), ("cpu.weight", "17")]
+
+
+def test_weights_of_devices_follow_the_groups_own() -> None:
+    weights = (IoWeight(8, 0, 7), IoWeight(8, 16, 8))
+    assert Limits(io_weight=5, io_weights=weights).writes() == [
+        ("io.weight", "5"),
+        ("io.weight", "8:0 7"),
+        ("io.weight", "8:16 8"),
+    ]
+    assert Limits(io_weight=5, io_bfq=True).writes() == [("io.bfq.weight", "5")]

@@ -161,6 +161,12 @@ class Cgroup:
                 self._write_limit("cpu.max.burst", dict(writes)["cpu.max.burst"])
                 self._write_limit(file, text)
 
+    def has_limit(self, file: str) -> bool:
+        """Whether the group has this file, once it has the controller. Raises :class:`Unsupported` for a missing controller."""
+        controller = cgroupfs.controller_of(file)
+        self._ensure({controller: file} if controller is not None else {}, frozenset())
+        return self._read(file) is not None
+
     def _limited(self, limits: Limits | None) -> Cgroup:
         try:
             if limits is not None:

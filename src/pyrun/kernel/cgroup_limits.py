@@ -39,11 +39,28 @@ class IoMax(Value):
     write_operations: int | None = None
 
 
+class IoWeight(Value):
+    """One device's weight, in the unit of the group's own."""
+
+    major: int
+    minor: int
+    weight: int
+
+
+class RdmaMax(Value):
+    """One device's line of ``rdma.max``. None leaves a value as it is."""
+
+    device: str
+    handles: int | None = None
+    objects: int | None = None
+
+
 class Limits(Value):
     """Limits of one group; None is left as it is, :data:`NO_LIMIT` takes a limit away.
 
     Each field is the file of cgroup v2 whose name it has. ``hugetlb`` are (page size as the kernel writes it, such as ``2MB``,
-    bytes); ``unified`` are (file, text) for whatever has no field, written last and as they stand.
+    bytes). With ``io_bfq`` weights of io go to the BFQ scheduler, which counts from 1 to 1000. ``unified`` are (file, text) for
+    whatever has no field, written last and as they stand.
     """
 
     cpu_weight: int | None = None
@@ -63,6 +80,9 @@ class Limits(Value):
     io_max: tuple[IoMax, ...] = ()
     hugetlb: tuple[tuple[str, int], ...] = ()
     unified: tuple[tuple[str, str], ...] = ()
+    io_bfq: bool = False
+    io_weights: tuple[IoWeight, ...] = ()
+    rdma_max: tuple[RdmaMax, ...] = ()
 
     def writes(self) -> list[Write]:
         """The files and what to write into them, in order.
@@ -87,9 +107,12 @@ def _numbers(*pairs: tuple[str, int | None]) -> list[Write]:
 
 
 def _cpu(limits: Limits) -> list[Write]:
-    writes: list[Write] = _numbers(("cpu.weight", limits.cpu_weight))
+    writes: list[Write] = []
     if limits.cpu_idle is not None:
         writes.append(("cpu.idle", str(int(limits.cpu_idle))))
+    # An idle group has no weight (EINVAL), and one that is idle no longer has the default first.
+    if not limits.cpu_idle:
+        writes += _numbers(("cpu.weight", limits.cpu_weight))
     if limits.cpu_max is not None:
         _, quota = _number("cpu.max", limits.cpu_max.quota_us)
         writes.append(("cpu.max", f"{quota} {limits.cpu_max.period_us}"))
@@ -117,12 +140,14 @@ def _memory(limits: Limits) -> list[Write]:
 
 
 def _rest(limits: Limits) -> list[Write]:
-    writes = _numbers(("pids.max", limits.pids_max), ("io.weight", limits.io_weight))
+    weight_file = "io.bfq.weight" if limits.io_bfq else "io.weight"
+    writes = _numbers(("pids.max", limits.pids_max), (weight_file, limits.io_weight))
+    writes += [(weight_file, f"{line.major}:{line.minor} {line.weight}") for line in limits.io_weights]
     writes += [("io.max", _io_line(line)) for line in limits.io_max]
     # The reserved counter as well: without it a process may reserve pages that it can then never touch (hugetlb.rst).
     for size, size_bytes in limits.hugetlb:
         writes += _numbers((f"hugetlb.{size}.max", size_bytes), (f"hugetlb.{size}.rsvd.max", size_bytes))
-    return writes
+    return writes + [("rdma.max", _rdma_line(line)) for line in limits.rdma_max]
 
 
 def _io_line(line: IoMax) -> str:
@@ -133,6 +158,11 @@ def _io_line(line: IoMax) -> str:
         ("wiops", line.write_operations),
     )
     return " ".join([f"{line.major}:{line.minor}", *[f"{name}={text}" for name, text in _numbers(*values)]])
+
+
+def _rdma_line(line: RdmaMax) -> str:
+    values = _numbers(("hca_handle", line.handles), ("hca_object", line.objects))
+    return " ".join([line.device, *[f"{name}={text}" for name, text in values]])
 
 
 def _unified(limits: Limits) -> list[Write]:

@@ -211,6 +211,16 @@ def read_last_capability() -> int:
     return int(read_bytes("/proc/sys/kernel/cap_last_cap"))
 
 
+def in_user_namespace() -> bool:
+    """Whether this process is in a user namespace other than the first one, as far as its ids tell.
+
+    Kernel: /proc/self/uid_map, user_namespaces(7): the first one maps every id to itself.
+    Affects: nothing.
+    Raises: ENOENT without /proc.
+    """
+    return read_bytes("/proc/self/uid_map").split() != [b"0", b"0", b"4294967295"]
+
+
 # ---- parsing ---------------------------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,12 @@ def load_oci_process(data: bytes, source: str) -> oci.OciProcess:
 
 def load_oci_resources(data: bytes, source: str) -> oci.OciResources:
     """``linux.resources`` by itself, as ``update --resources`` has it."""
-    resources: oci.OciResources = _parse(RESOURCES, load_json(data, source), source)
+    return parse_oci_resources(load_json(data, source), source)
+
+
+def parse_oci_resources(document: object, source: str) -> oci.OciResources:
+    """``linux.resources`` by itself, as a document."""
+    resources: oci.OciResources = _parse(RESOURCES, document, source)
     return resources
 
 
