@@ -14,6 +14,7 @@ from pyrun import (
     Setting,
     SpecError,
     Undo,
+    apply_resources,
     create,
     load_oci,
     plan_container,
@@ -72,6 +73,8 @@ def launch(context: Context, options: Options, id: str) -> Launched:
         undo.push("remove the cgroup", destroy_cgroup, state)
         group = make_cgroup(state) if state.cgroup else None
         try:
+            if group is not None:
+                apply_resources(group, spec.linux.resources)
             created = _create(entry, spec, group)
         finally:
             if group is not None:
