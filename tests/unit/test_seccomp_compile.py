@@ -194,6 +194,7 @@ def test_neighbouring_rules_keep_their_own_actions_and_order() -> None:
 PLACES = [
     ({"defaultAction": "ALLOW"}, "/linux/seccomp/defaultAction"),
     ({}, "/linux/seccomp/defaultAction"),
+    ({"defaultAction": ["SCMP_ACT_ALLOW"]}, "/linux/seccomp/defaultAction"),
     ({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 5}, "/linux/seccomp/defaultErrnoRet"),
     ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4096}, "/linux/seccomp/defaultErrnoRet"),
     ({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["VAX"]}, "/linux/seccomp/architectures/0"),
@@ -211,6 +212,7 @@ ARGUMENT_PLACES = [
     ({"index": 0, "value": 1 << 64, "op": "SCMP_CMP_EQ"}, "value"),
     ({"index": 0, "value": True, "op": "SCMP_CMP_EQ"}, "value"),
     ({"index": 0, "value": 0, "op": "=="}, "op"),
+    ({"index": 0, "value": 0, "op": {}}, "op"),
 ]
 
 

@@ -13,11 +13,15 @@ crun, makes of them:
 from __future__ import annotations
 
 from pyrun.errors import SpecError
+from pyrun.spec.parse import describe
 from pyrun.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 POINTER = "/linux/seccomp"
 EPERM = 1
@@ -104,9 +108,7 @@ def parse_flags(profile: Mapping[str, object]) -> int:
     """The SECCOMP_FILTER_FLAG_* bits that the profile asks for."""
     flags = 0
     for i, name in enumerate(_list(profile, "flags")):
-        if name not in FLAGS:
-            raise SpecError(f"{POINTER}/flags/{i}", f"{name!r} is not known; known: {', '.join(FLAGS)}")
-        flags |= FLAGS[_text(name, f"{POINTER}/flags/{i}")]
+        flags |= _known(name, FLAGS, f"{POINTER}/flags/{i}", "a flag")
     return flags
 
 
@@ -126,27 +128,22 @@ def _rules(entry: object, pointer: str) -> list[Rule]:
 def _condition(entry: object, pointer: str) -> Condition:
     if not isinstance(entry, dict):
         raise SpecError(pointer, "must be an object")
-    name = entry.get("op")
-    if name not in OPERATORS:
-        raise SpecError(f"{pointer}/op", f"{name!r} is not an operator; known: {', '.join(OPERATORS)}")
+    operator = _known(entry.get("op"), OPERATORS, f"{pointer}/op", "an operator")
     index = _number(entry, "index", 5, pointer)
     value = _number(entry, "value", 2**64 - 1, pointer)
     expected = _number(entry, "valueTwo", 2**64 - 1, pointer)
-    if name == "SCMP_CMP_MASKED_EQ":
-        return Condition(index, "MASKED_EQ", value, expected & value)
-    return Condition(index, OPERATORS[name], value)
+    if operator == "MASKED_EQ":
+        return Condition(index, operator, value, expected & value)
+    return Condition(index, operator, value)
 
 
 def _action(entry: Mapping[str, object], key: str, errno_key: str, pointer: str) -> int:
-    name = entry.get(key)
-    if name not in ACTIONS:
-        raise SpecError(f"{pointer}/{key}", f"{name!r} is not an action; known: {', '.join(ACTIONS)}")
-    action = ACTIONS[_text(name, f"{pointer}/{key}")]
+    action = _known(entry.get(key), ACTIONS, f"{pointer}/{key}", "an action")
     limit = ERRNO_LIMITS.get(action)
     if entry.get(errno_key) is None:
         return action if limit is None else action | EPERM
     if limit is None:
-        raise SpecError(f"{pointer}/{errno_key}", f"{name} takes no errno")
+        raise SpecError(f"{pointer}/{errno_key}", f"{entry.get(key)} takes no errno")
     return action | _number(entry, errno_key, limit, pointer)
 
 
@@ -159,14 +156,21 @@ def _list(entry: Mapping[str, object], key: str, pointer: str = POINTER) -> Sequ
     return value
 
 
+def _known(value: object, table: Mapping[str, T], pointer: str, what: str) -> T:
+    """What *table* has for a name of *what*."""
+    if not isinstance(value, str) or value not in table:
+        raise SpecError(pointer, f"{describe(value)} is not {what}; known: {', '.join(table)}")
+    return table[value]
+
+
 def _text(value: object, pointer: str) -> str:
     if not isinstance(value, str):
-        raise SpecError(pointer, f"must be a string, not {value!r}")
+        raise SpecError(pointer, f"must be a string, not {describe(value)}")
     return value
 
 
 def _number(entry: Mapping[str, object], key: str, limit: int, pointer: str) -> int:
     value = entry.get(key, 0)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
-        raise SpecError(f"{pointer}/{key}", f"must be a whole number from 0 to {limit}, not {value!r}")
+        raise SpecError(f"{pointer}/{key}", f"must be a whole number from 0 to {limit}, not {describe(value)}")
     return value
