@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from pyrun.container.command import Outcome as Outcome
     from pyrun.container.command import plan_command as plan_command
     from pyrun.container.command import run as run
+    from pyrun.container.exec import CONTAINER as CONTAINER
     from pyrun.container.exec import exec_process as exec_process
     from pyrun.container.exec import plan_exec as plan_exec
+    from pyrun.container.hook import plan_container_hook as plan_container_hook
+    from pyrun.container.hook import plan_host_hook as plan_host_hook
     from pyrun.container.layout import PodPaths as PodPaths
     from pyrun.container.lower import lower_container as lower_container
     from pyrun.container.namespaces import JoinedNamespaces as JoinedNamespaces
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from pyrun.container.oci_resources import update_resources as update_resources
     from pyrun.container.plan import ContainerPlan as ContainerPlan
     from pyrun.container.plan import Setting as Setting
+    from pyrun.container.plan import has_early_hooks as has_early_hooks
     from pyrun.container.plan import plan_container as plan_container
     from pyrun.errors import AlreadyExists as AlreadyExists
     from pyrun.errors import CleanupErrors as CleanupErrors
@@ -88,7 +92,9 @@ if TYPE_CHECKING:
     from pyrun.pod.trace import Phase as Phase
     from pyrun.pod.trace import trace_pod as trace_pod
     from pyrun.pod.volume import remove_tree as remove_tree
+    from pyrun.spec.oci import OciCapabilities as OciCapabilities
     from pyrun.spec.oci import OciHook as OciHook
+    from pyrun.spec.oci import OciMount as OciMount
     from pyrun.spec.oci import OciProcess as OciProcess
     from pyrun.spec.oci import OciResources as OciResources
     from pyrun.spec.oci import OciSpec as OciSpec
@@ -98,7 +104,7 @@ if TYPE_CHECKING:
     from pyrun.spec.oci_parse import oci_to_json as oci_to_json
     from pyrun.spec.oci_parse import parse_oci as parse_oci
     from pyrun.spec.oci_parse import parse_oci_resources as parse_oci_resources
-    from pyrun.spec.parse import load_document as load_document
+    from pyrun.spec.parse import load_json as load_json
     from pyrun.spec.pod import PodSpec as PodSpec
     from pyrun.spec.pod_parse import load_pod as load_pod
     from pyrun.spec.pod_parse import parse_pod as parse_pod
@@ -109,14 +115,15 @@ if TYPE_CHECKING:
 # Where each name lives. The imports above say the same to type checkers; a test compares the two.
 _EXPORTS = {
     "container.command": ("Outcome", "plan_command", "run"),
-    "container.exec": ("exec_process", "plan_exec"),
+    "container.exec": ("CONTAINER", "exec_process", "plan_exec"),
+    "container.hook": ("plan_container_hook", "plan_host_hook"),
     "container.layout": ("PodPaths",),
     "container.lower": ("lower_container",),
-    "container.oci_features": ("oci_features",),
     "container.namespaces": ("JoinedNamespaces",),
+    "container.oci_features": ("oci_features",),
     "container.oci_limits": ("oci_limits",),
     "container.oci_resources": ("apply_resources", "update_resources"),
-    "container.plan": ("ContainerPlan", "Setting", "plan_container"),
+    "container.plan": ("ContainerPlan", "Setting", "has_early_hooks", "plan_container"),
     "errors": (
         "AlreadyExists",
         "CleanupErrors",
@@ -154,7 +161,7 @@ _EXPORTS = {
     "pod.status": ("ContainerStatus",),
     "pod.trace": ("Phase", "trace_pod"),
     "pod.volume": ("remove_tree",),
-    "spec.oci": ("OciHook", "OciProcess", "OciResources", "OciSpec"),
+    "spec.oci": ("OciCapabilities", "OciHook", "OciMount", "OciProcess", "OciResources", "OciSpec"),
     "spec.oci_parse": (
         "load_oci",
         "load_oci_process",
@@ -163,7 +170,7 @@ _EXPORTS = {
         "parse_oci",
         "parse_oci_resources",
     ),
-    "spec.parse": ("load_document",),
+    "spec.parse": ("load_json",),
     "spec.pod": ("PodSpec",),
     "spec.pod_parse": ("load_pod", "parse_pod"),
     "value": ("Value", "replace"),
@@ -175,6 +182,7 @@ _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 __all__ = [
     "AlreadyExists",
     "BEFORE",
+    "CONTAINER",
     "Cgroup",
     "CleanupErrors",
     "ContainerPlan",
@@ -197,7 +205,9 @@ __all__ = [
     "Namespace",
     "NamespaceSet",
     "NotFound",
+    "OciCapabilities",
     "OciHook",
+    "OciMount",
     "OciProcess",
     "OciResources",
     "OciSpec",
@@ -231,9 +241,10 @@ __all__ = [
     "describe_error",
     "exec_process",
     "find_cgroup_root",
+    "has_early_hooks",
     "kill_pod",
     "list_pods",
-    "load_document",
+    "load_json",
     "load_oci",
     "load_oci_process",
     "load_oci_resources",
@@ -248,7 +259,9 @@ __all__ = [
     "parse_pod",
     "plan_command",
     "plan_container",
+    "plan_container_hook",
     "plan_exec",
+    "plan_host_hook",
     "plan_pod",
     "read_features",
     "read_machine",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from pyrun import AlreadyExists, Cgroup, NotFound, StateError, find_cgroup_root
+from pyrun import AlreadyExists, Cgroup, NotFound, StateError, apply_resources, find_cgroup_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,32 @@ def make_cgroup(state: State) -> Cgroup:
             group.close()
             raise StateError(f"cgroup {group.path}", "in use by other processes", "the container's own") from None
         return group
+
+
+class NewCgroup:
+    """The group that a container is born in, for the block: open, with its limits; None where there is to be none.
+
+    After an error it is the caller's to destroy, as later.
+    """
+
+    def __init__(self, state: State, spec: OciSpec) -> None:
+        self._state = state
+        self._spec = spec
+        self._group: Cgroup | None = None
+
+    def __enter__(self) -> Cgroup | None:
+        if self._state.cgroup:
+            self._group = make_cgroup(self._state)
+            try:
+                apply_resources(self._group, self._spec.linux.resources)
+            except BaseException:
+                self._group.close()
+                raise
+        return self._group
+
+    def __exit__(self, *_error: object) -> None:
+        if self._group is not None:
+            self._group.close()
 
 
 def open_cgroup(state: State) -> Cgroup | None:

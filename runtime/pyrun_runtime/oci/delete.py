@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun import NotFound, StateError, Undo
+from pyrun import NotFound, StateError, Undo, load_oci
 from pyrun_runtime.oci.cgroup import destroy_cgroup
 from pyrun_runtime.oci.container import CREATED, STOPPED, find_process, read_status
 from pyrun_runtime.oci.options import container_id
@@ -44,17 +44,22 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
         status = read_status(context.store, entry, state)
         if not force and status not in (STOPPED, CREATED):
             raise StateError(f"container {id!r}", status, f"{STOPPED} to be deleted")
-        delete(entry, state)
+        delete(context, entry, state)
     return 0
 
 
-def delete(entry: Entry, state: State) -> None:
-    """Kill what runs, and remove all that there is of a container whose lock we have."""
+def delete(context: Context, entry: Entry, state: State) -> None:
+    """Kill what runs, and remove all that there is of a container whose lock we have; then the hooks that wait for that."""
     undo = Undo(f"container {state.id}")
     undo.push("end the first process", _kill, state)
     undo.push("remove the cgroup", destroy_cgroup, state)
     undo.run()
+    config = entry.read_config() if state.hooks else b""
     entry.remove()
+    if config:
+        from pyrun_runtime.oci.hooks import run_poststop_hooks
+
+        run_poststop_hooks(load_oci(config, "config.json"), state, context.log)
 
 
 def _kill(state: State) -> None:

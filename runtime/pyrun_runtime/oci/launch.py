@@ -10,23 +10,26 @@ import os
 import time
 
 from pyrun import (
-    PyrunError,
+    JoinedNamespaces,
     Setting,
     SpecError,
     Undo,
-    apply_resources,
     create,
+    has_early_hooks,
     load_oci,
     plan_container,
     read_start_ticks,
     replace,
 )
-from pyrun_runtime.oci.cgroup import destroy_cgroup, make_cgroup, place_cgroup
+from pyrun_runtime.oci.cgroup import NewCgroup, destroy_cgroup, place_cgroup
+from pyrun_runtime.oci.descriptors import count_preserved, preserved_slots, send_pidfd, with_listen_fds
+from pyrun_runtime.oci.notify import with_notify
 from pyrun_runtime.oci.store import CONFIG, State, with_process, write_file
+from pyrun_runtime.oci.terminal import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun import Cgroup, Created, OciSpec, Process
+    from pyrun import Cgroup, Created, Fd, Namespace, OciSpec, Process
     from pyrun_runtime.oci.main import Context
     from pyrun_runtime.oci.options import Options, OptionTable
     from pyrun_runtime.oci.store import Entry
@@ -53,85 +56,162 @@ GATE = "gate"
 
 
 class Launched:
-    """A container that waits to be started: its directory, locked, and its first process."""
+    """A container that waits to be started: its directory, locked, its first process, and the terminal if that is ours."""
 
-    def __init__(self, entry: Entry, state: State, process: Process) -> None:
+    def __init__(self, entry: Entry, state: State, spec: OciSpec, process: Process, terminal: Fd | None) -> None:
         self.entry = entry
         self.state = state
+        self.spec = spec
         self.process = process
+        self.terminal = terminal
+
+    def close(self) -> None:
+        """Let go of all of it."""
+        self.process.close()
+        self.entry.close()
+        if self.terminal is not None:
+            self.terminal.close()
 
 
-def launch(context: Context, options: Options, id: str) -> Launched:
+class Bundle:
+    """A configuration: as it stands in ``directory``, and as a value."""
+
+    def __init__(self, directory: str, data: bytes, spec: OciSpec) -> None:
+        self.directory = directory
+        self.data = data
+        self.spec = spec
+
+
+def launch(context: Context, options: Options, id: str, *, foreground: bool = False) -> Launched:
     """Make the container *id*. Its lock is held until the entry is closed."""
-    bundle, data, spec = read_bundle(options.get("bundle") or ".")
-    with Undo(f"container {id}") as undo:
+    preserved = count_preserved(options)  # before anything else is opened
+    options.make_absolute("console-socket", "pid-file", "pidfd-socket")  # before the working directory is another
+    bundle = read_bundle(options.get("bundle") or ".")
+    assert bundle.spec.process is not None
+    with (
+        Console(bundle.spec.process.terminal, options.get("console-socket"), foreground) as console,
+        Undo(f"container {id}") as undo,
+    ):
         entry = context.store.make(id)
         undo.push(f"remove {entry.path}", entry.remove)
-        state = _describe(context, id, bundle, spec)
-        entry.write_state(state)
-        entry.write(CONFIG, data)
-        undo.push("remove the cgroup", destroy_cgroup, state)
-        group = make_cgroup(state) if state.cgroup else None
-        try:
-            if group is not None:
-                apply_resources(group, spec.linux.resources)
-            created = _create(entry, spec, group)
-        finally:
-            if group is not None:
-                group.close()
-        undo.push("end the process", created.abandon)
-        state = with_process(state, created.process.pid, read_start_ticks(created.process.pid))
-        created.wait_created()
-        for warning in created.warnings:
-            context.log.warn(str(warning))
-        entry.write_state(state)
-        if options.get("pid-file"):
-            write_file(options.get("pid-file"), str(state.pid).encode(), 0o644)
-        return Launched(entry, state, created.release())
+        return _Launch(context, options, entry, bundle, undo).run(console, preserved)
 
 
-def read_bundle(directory: str) -> tuple[str, bytes, OciSpec]:
-    """The bundle's absolute path, its configuration as bytes and as a value. It becomes the working directory: sources of mounts
-    may be relative to it."""
-    bundle = os.path.abspath(directory)
-    os.chdir(bundle)
-    path = f"{bundle}/{CONFIG}"
-    with open(path, "rb") as file:
+def read_bundle(directory: str) -> Bundle:
+    """It becomes the working directory, since sources of mounts may be relative to it."""
+    path = os.path.abspath(directory)
+    os.chdir(path)
+    config = f"{path}/{CONFIG}"
+    with open(config, "rb") as file:
         data = file.read()
-    spec = load_oci(data, path)
+    spec = load_oci(data, config)
     if spec.process is None:
-        raise SpecError("/process", "required: there is no program to run", path)
-    return bundle, data, replace(spec, root=replace(spec.root, path=os.path.join(bundle, spec.root.path)))
+        raise SpecError("/process", "required: there is no program to run", config)
+    return Bundle(path, data, replace(spec, root=replace(spec.root, path=os.path.join(path, spec.root.path))))
 
 
-def _describe(context: Context, id: str, bundle: str, spec: OciSpec) -> State:
-    if context.cgroup_manager == "systemd":
-        raise PyrunError("--cgroup-manager systemd is not built yet")
+class _Launch:
+    """The making of one container, whose directory is there and empty."""
+
+    def __init__(self, context: Context, options: Options, entry: Entry, bundle: Bundle, undo: Undo) -> None:
+        self._context = context
+        self._options = options
+        self._entry = entry
+        self._bundle = bundle
+        self._undo = undo
+        self._spec = bundle.spec
+        self._state = _describe(context, entry.id, bundle)
+
+    def run(self, console: Console, preserved: int) -> Launched:
+        self._entry.write_state(self._state)
+        self._entry.write(CONFIG, self._bundle.data)
+        self._spec = with_notify(self._spec, self._entry)
+        assert self._spec.process is not None
+        self._spec = replace(self._spec, process=with_listen_fds(self._spec.process))
+        self._undo.push("remove the cgroup", destroy_cgroup, self._state)
+        with NewCgroup(self._state, self._spec) as group, JoinedNamespaces.open(self._spec) as joined:
+            slots: dict[str, Namespace | int] = {**console.slots(), **preserved_slots(preserved), **joined.fds()}
+            created = self._create(group, joined, slots, preserved)
+            self._undo.push("end the process", created.abandon)
+            self._pass_gates(created, group)
+        self._note(created.process)
+        for warning in created.warnings:
+            self._context.log.warn(str(warning))
+        return self._tell(created, console)
+
+    def _create(
+        self, group: Cgroup | None, joined: JoinedNamespaces, slots: dict[str, Namespace | int], preserved: int
+    ) -> Created:
+        setting = Setting(
+            gate=GATE,
+            namespaces=joined.kinds,
+            lacking=joined.same,
+            preserve_fds=preserved,
+            new_keyring=not self._options.flag("no-new-keyring"),
+            keyring_name=f"_ses.{self._entry.id}",
+            placed=group is None,
+        )
+        plan = plan_container(self._spec, setting)
+        door = self._entry.door
+        door.make()
+        with door.open_gate() as gate:
+            return create(
+                plan.steps,
+                namespaces=plan.clone_namespaces,
+                cgroup=group,
+                pid_namespace=joined.pid,
+                fds={"stdin": 0, "stdout": 1, "stderr": 2, GATE: gate, **slots},
+                report=door.open_report(),
+            )
+
+    def _pass_gates(self, created: Created, group: Cgroup | None) -> None:
+        """Up to the last one."""
+        if group is None:
+            # Nothing but what is written down would find the process, so it waits until that is done.
+            self._note(created.process)
+            created.open_gate()
+        if has_early_hooks(self._spec):
+            from pyrun_runtime.oci.hooks import InContainer, run_early_hooks
+
+            created.wait_gate("hooks")
+            self._note(created.process)
+            run_early_hooks(self._spec, self._state, InContainer(self._spec, created.process, group))
+            created.open_gate()
+        created.wait_created()
+
+    def _note(self, process: Process) -> None:
+        self._state = with_process(self._state, process.pid, read_start_ticks(process.pid))
+        self._entry.write_state(self._state)
+
+    def _tell(self, created: Created, console: Console) -> Launched:
+        """To everybody who wants to know of it."""
+        terminal = console.receive()
+        send_pidfd(self._options, created.process.fileno())
+        if self._options.get("pid-file"):
+            write_file(self._options.get("pid-file"), str(self._state.pid).encode(), 0o644)
+        return Launched(self._entry, self._state, self._spec, created.release(), terminal)
+
+
+def _describe(context: Context, id: str, bundle: Bundle) -> State:
+    spec = bundle.spec
+    assert spec.process is not None
     cgroup_root, cgroup = place_cgroup(context.cgroup_manager, spec, id)
-    now_ns = time.time_ns()
-    created = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now_ns // 10**9))}.{now_ns % 10**9:09}Z"
     return State(
         id=id,
-        bundle=bundle,
+        bundle=bundle.directory,
         rootfs=spec.root.path,
         oci_version=spec.oci_version,
-        created=created,
-        program=spec.process.args[0] if spec.process else "",
+        created=_now(),
+        program=spec.process.args[0],
         manager=context.cgroup_manager,
         cgroup_root=cgroup_root,
         cgroup=cgroup,
+        hooks=bool(spec.hooks.start_container or spec.hooks.poststart or spec.hooks.poststop),
         annotations=spec.annotations,
     )
 
 
-def _create(entry: Entry, spec: OciSpec, group: Cgroup | None) -> Created:
-    plan = plan_container(spec, Setting(gate=GATE))
-    entry.door.make()
-    with entry.door.open_gate() as gate:
-        return create(
-            plan.steps,
-            namespaces=plan.clone_namespaces,
-            cgroup=group,
-            fds={"stdin": 0, "stdout": 1, "stderr": 2, GATE: gate},
-            report=entry.door.open_report(),
-        )
+def _now() -> str:
+    """RFC 3339, as runc has it."""
+    now_ns = time.time_ns()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now_ns // 10**9))}.{now_ns % 10**9:09}Z"

@@ -5,6 +5,8 @@ A small parser of our own for the reason that :mod:`pyrun_runtime.cli.options` h
 
 from __future__ import annotations
 
+import os
+
 from pyrun_runtime.cli.message import UsageError, did_you_mean
 
 TYPE_CHECKING = False
@@ -33,6 +35,11 @@ class Options:
     def get(self, name: str, default: str = "") -> str:
         """The last value given."""
         return self._values.get(name, [default])[-1]
+
+    def make_absolute(self, *names: str) -> None:
+        """Paths that were given below the working directory of now."""
+        for name in names:
+            self._values.update({name: [os.path.abspath(path) for path in self.all(name)]} if self.get(name) else {})
 
     def flag(self, name: str) -> bool:
         return self.get(name, "false") == "true"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pyrun import ExecError, StateError
-from pyrun_runtime.oci.container import CREATED, read_status
+from pyrun import ExecError, StateError, load_oci
+from pyrun_runtime.oci.cgroup import open_cgroup
+from pyrun_runtime.oci.container import CREATED, need_process, read_status
+from pyrun_runtime.oci.notify import Notifications
 from pyrun_runtime.oci.options import container_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun import ForeignProcess
     from pyrun_runtime.oci.main import Context
     from pyrun_runtime.oci.options import Options, OptionTable
     from pyrun_runtime.oci.store import Entry, State
@@ -19,6 +22,7 @@ usage: pyrun-oci start ID
 
 Starts the program of a container that 'pyrun-oci create' has made.
 """
+SIGKILL = 9
 
 
 def run(context: Context, _options: Options, arguments: list[str]) -> int:
@@ -32,7 +36,34 @@ def run(context: Context, _options: Options, arguments: list[str]) -> int:
 
 
 def start(entry: Entry, state: State) -> None:
-    """Open the gate of a container whose lock we have, and wait until its program runs."""
+    """Let the program of a container run whose lock we have, between its hooks. If one of them fails the program ends."""
+    with need_process(state, "start") as process, Notifications(entry) as notifications:
+        try:
+            if state.hooks:
+                _start_with_hooks(entry, state, process)
+            else:
+                _open(entry, state)
+        except BaseException:
+            process.signal(SIGKILL)
+            raise
+        notifications.wait_ready(process)
+
+
+def _open(entry: Entry, state: State) -> None:
     error = entry.door.open()
     if error:
         raise ExecError(state.program, error)
+
+
+def _start_with_hooks(entry: Entry, state: State, process: ForeignProcess) -> None:
+    from pyrun_runtime.oci.hooks import InContainer, run_poststart_hooks, run_start_hooks
+
+    spec = load_oci(entry.read_config(), f"{entry.path}/config.json")
+    group = open_cgroup(state)
+    try:
+        run_start_hooks(state, InContainer(spec, process, group))
+    finally:
+        if group is not None:
+            group.close()
+    _open(entry, state)
+    run_poststart_hooks(spec, state)

@@ -18,7 +18,7 @@ import errno
 import fcntl
 import os
 
-from pyrun import AlreadyExists, Door, Fd, NotFound, PyrunError, Value, load_document, replace
+from pyrun import AlreadyExists, Door, Fd, NotFound, PyrunError, Value, load_json, replace
 from pyrun_runtime.oci.json_text import to_json
 
 TYPE_CHECKING = False
@@ -36,7 +36,8 @@ ID_MOST = 1024
 
 
 class State(Value):
-    """state.json. ``pid`` is 0 until the process is there; ``program`` is for messages; ``manager``, ``cgroup_root`` (what was
+    """state.json. ``pid`` is 0 until the process is there; ``program`` is for messages; ``hooks``:
+    there are some in config.json; ``manager``, ``cgroup_root`` (what was
     there before) and ``cgroup`` say where its cgroup is, ``created`` when it was created (RFC 3339)."""
 
     id: str
@@ -50,6 +51,7 @@ class State(Value):
     cgroup: str = ""
     pid: int = 0
     start_ticks: int = 0
+    hooks: bool = False
     owner: str = ""
     annotations: tuple[tuple[str, str], ...] = ()
 
@@ -171,7 +173,7 @@ class Entry:
             data = self._read(STATE)
         except FileNotFoundError:
             raise NotFound(f"container {self.id!r} does not exist") from None
-        fields = load_document(data, path)
+        fields = load_json(data, path)
         if not isinstance(fields, dict):
             raise PyrunError(f"{path}: not the state of a container")
         try:

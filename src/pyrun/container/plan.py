@@ -85,6 +85,7 @@ CONSOLE = "console"
 TERMINAL = "terminal"
 CONSOLE_TREE = "console device"
 FIRST_PRESERVED = 3
+HOOKS = "hooks"
 
 NODE_MODE = stat.S_IFCHR | 0o666
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -167,11 +168,17 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
         *_devices(spec, mounts),
         *_terminal(spec, process, setting),
         *_hide(spec),
+        *([Checkpoint(HOOKS)] if has_early_hooks(spec) else []),
         PivotRoot(ROOT),
         *become(process, setting),
         *run_program(spec, process, setting),
     )
     return ContainerPlan(steps, ("pid",) if "pid" in own and "user" not in by_slot else ())
+
+
+def has_early_hooks(spec: OciSpec) -> bool:
+    """Whether there are hooks that are run while the process waits before it pivots."""
+    return bool(spec.hooks.prestart or spec.hooks.create_runtime or spec.hooks.create_container)
 
 
 def namespace_slot(kind: str) -> str:
@@ -334,7 +341,8 @@ def _overlay(spec: OciSpec) -> list[Step]:
 
 
 def _mount_all(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
-    steps: list[Step] = [Attach(ROOT, "/")]
+    # Hooks know the root by its path on the host, and find it there only if it lies over itself.
+    steps: list[Step] = [Attach(ROOT, spec.root.path if has_early_hooks(spec) else "/")]
     guarded: dict[str, str] = {}
     for i, (mount, plan) in enumerate(zip(spec.mounts, mounts, strict=True)):
         tree = _tree_slot(i, mount)

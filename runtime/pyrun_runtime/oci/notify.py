@@ -1,0 +1,83 @@
+"""sd_notify(3) through a container: NOTIFY_SOCKET of the caller.
+
+The container gets a socket of its own in ``/run/notify``, for the host's socket is nothing that a container should reach.
+``start`` listens there until the program says READY=1, or ends, and says so outside, with the pid that the host knows.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from _socket import SOCK_DGRAM
+
+from pyrun import replace
+from pyrun_runtime.oci.unix_socket import bind_datagram, connect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun import ForeignProcess, OciSpec
+    from pyrun_runtime.oci.store import Entry
+    from pyrun_runtime.oci.unix_socket import Socket
+
+VARIABLE = "NOTIFY_SOCKET"
+DIRECTORY = "notify"
+NAME = "notify.sock"
+INSIDE = "/run/notify"
+MESSAGE_MOST = 4096
+
+
+def host_socket() -> str:
+    """The caller's socket; empty if there is none, or one that is no file (unix(7), abstract)."""
+    path = os.environ.get(VARIABLE, "")
+    return path if path.startswith("/") else ""
+
+
+def with_notify(spec: OciSpec, entry: Entry) -> OciSpec:
+    """*spec* with a directory for the socket, which is made, and the variable that names it."""
+    if not host_socket() or spec.process is None:
+        return spec
+    from pyrun import OciMount
+
+    directory = f"{entry.path}/{DIRECTORY}"
+    os.mkdir(directory, 0o755)
+    mount = OciMount(INSIDE, "bind", directory, ("bind", "nosuid", "noexec", "nodev", "ro"))
+    env = [variable for variable in spec.process.env if not variable.startswith(f"{VARIABLE}=")]
+    process = replace(spec.process, env=(*env, f"{VARIABLE}={INSIDE}/{NAME}"))
+    return replace(spec, process=process, mounts=(*spec.mounts, mount))
+
+
+class Notifications:
+    """What the program says, between its start and READY=1. Without a NOTIFY_SOCKET at ``create`` or now, nothing."""
+
+    def __init__(self, entry: Entry) -> None:
+        path = f"{entry.path}/{DIRECTORY}"
+        self._socket: Socket | None = None
+        if host_socket() and os.path.isdir(path):
+            self._socket = bind_datagram(f"{path}/{NAME}", 0o777)
+
+    def wait_ready(self, process: ForeignProcess) -> None:
+        """Until the program is ready, and tell the host; or until it has ended."""
+        if self._socket is None:
+            return
+        poll = select.poll()
+        for source in (self._socket, process):
+            poll.register(source.fileno(), select.POLLIN)
+        while self._socket.fileno() in [fd for fd, _ in poll.poll()]:
+            if b"READY=1" in self._socket.recv(MESSAGE_MOST).split(b"\n"):
+                _tell_host(process.pid)
+                return
+
+    def __enter__(self) -> Notifications:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _tell_host(pid: int) -> None:
+    connection = connect(host_socket(), SOCK_DGRAM)
+    try:
+        connection.send(f"MAINPID={pid}\nREADY=1\n".encode())
+    finally:
+        connection.close()

@@ -1,0 +1,87 @@
+"""A container's terminal: to the caller's socket, or between it and our own standard streams.
+
+The container's process makes the terminal in the container's own devpts and sends its other side through the slot ``console``.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import termios
+
+from pyrun import Fd, PyrunError
+from pyrun_runtime.cli.message import UsageError
+from pyrun_runtime.oci.unix_socket import connect, receive_fd, socket_pair
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun_runtime.oci.unix_socket import Socket
+
+SLOT = "console"
+
+
+class Console:
+    """Where the terminal of a process goes: nowhere, to ``--console-socket``, or to us. As a context manager it lets go of it."""
+
+    def __init__(self, wanted: bool, path: str, foreground: bool) -> None:
+        if path and not wanted:
+            raise UsageError("--console-socket is for a process with a terminal, and this one has none")
+        if wanted and not path and not foreground:
+            raise UsageError("a process with a terminal needs --console-socket, unless it is run in the foreground")
+        self._ours: Socket | None = None
+        self._theirs: Socket | None = None
+        if path:
+            self._theirs = connect(path)
+        elif wanted:
+            self._ours, self._theirs = socket_pair()
+
+    def slots(self) -> dict[str, int]:
+        """For the plan: the socket that the terminal is sent to."""
+        return {} if self._theirs is None else {SLOT: self._theirs.fileno()}
+
+    def receive(self) -> Fd | None:
+        """The terminal, once the process has made it; None if it is not ours."""
+        if self._ours is None:
+            return None
+        terminal = receive_fd(self._ours)
+        if terminal is None:
+            raise PyrunError("the process has sent no terminal")
+        return terminal
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for end in (self._ours, self._theirs):
+            if end is not None:
+                end.close()
+
+
+class RawInput:
+    """Our own standard input, if it is a terminal, hands every key on as it is, for the block."""
+
+    def __enter__(self) -> None:
+        self._before = termios.tcgetattr(0) if os.isatty(0) else None
+        if self._before is None:
+            return
+        raw = termios.tcgetattr(0)
+        raw[0] &= ~(termios.BRKINT | termios.ICRNL | termios.INPCK | termios.ISTRIP | termios.IXON)
+        raw[1] &= ~termios.OPOST
+        raw[2] = (raw[2] & ~(termios.CSIZE | termios.PARENB)) | termios.CS8
+        raw[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN | termios.ISIG)
+        termios.tcsetattr(0, termios.TCSANOW, raw)
+
+    def __exit__(self, *_error: object) -> None:
+        if self._before is not None:
+            termios.tcsetattr(0, termios.TCSANOW, self._before)
+
+
+def copy_size(terminal: Fd) -> None:
+    """Give *terminal* the size of ours."""
+    try:
+        size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
+        fcntl.ioctl(terminal.fileno(), termios.TIOCSWINSZ, size)
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EINVAL, errno.EBADF):
+            raise
