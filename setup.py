@@ -29,6 +29,7 @@ CHILD_SOURCES = [
     "csrc/child.c",
     "csrc/executable.c",
     "csrc/path.c",
+    "csrc/step_copy.c",
     "csrc/step_exec.c",
     "csrc/step_file.c",
     "csrc/step_mount.c",

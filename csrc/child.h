@@ -74,12 +74,16 @@ step_function step_await, step_setns, step_unshare, step_time_namespace, step_ho
 step_function step_terminal;
 /* step_mount.c */
 step_function step_propagation, step_open_tree, step_new_mount, step_attach, step_set_attributes, step_mask,
-    step_readonly, step_pivot_root;
+    step_readonly, step_pivot_root, step_reconfigure, step_chroot;
+/* step_copy.c */
+step_function step_copy_up;
 /* step_mount_old.c */
 long old_bind(int source, int target, int recursive);
 long old_attach(struct child *child, const struct plan_step *step, int target);
 long old_look_again(int at, const char *path, int target, int source);
 long old_set_attributes(int mount, int recursive, __u64 set, __u64 clear);
+long old_set_propagation(int mount, unsigned long flags);
+long old_reconfigure(const struct child *child, const struct plan_step *step, int mount);
 /* step_file.c */
 step_function step_open_directory, step_mkdir, step_mknod, step_symlink, step_write_file, step_change_directory,
     step_duplicate, step_close_range, step_close;

@@ -28,21 +28,21 @@
  *   fd[0..2] slots, str[0..2] data, arg[0..3] numbers. "at" is a directory slot; with none the path is the caller's own.
  * A target below a directory slot is resolved with RESOLVE_IN_ROOT: no symlink and no ".." leads out of it. */
 #define PLAN_KINDS(X)                                                                                                 \
-    X(SETNS, 1)          /* fd0 namespace or pidfd, arg0 CLONE_NEW* */                                                \
-    X(UNSHARE, 2)        /* arg0 CLONE_NEW* */                                                                        \
-    X(TIME_NAMESPACE, 3) /* arg0,1 monotonic s, ns; arg2,3 boottime s, ns: new namespace, offsets, enter it */        \
-    X(PROPAGATION, 4)    /* str0 path, arg0 MS_PRIVATE|MS_SLAVE|MS_SHARED|MS_UNBINDABLE, maybe MS_REC */              \
-    X(OPEN_TREE, 5) /* fd0 at, str0 path, fd1 -> tree, arg0 recursive|mode<<16, arg1 set, arg2 clear, arg3 MS_* */    \
-    X(NEW_MOUNT, 6) /* str0 type, str1 key=value list (arg0), str2 source, fd1 -> tree, arg1 MOUNT_ATTR_* */          \
-    X(ATTACH, 7)    /* fd0 tree, fd1 at, str0 target, arg0 PLAN_CREATE, PLAN_NO_LINKS */                              \
-    X(SET_ATTRIBUTES, 8)        /* fd0 at, str0 path, arg0 recursive, arg1 attr_set, arg2 attr_clr */                 \
-    X(MASK, 9)                  /* fd0 at, str0 path, fd1 the root below which /dev/null is */                        \
-    X(READONLY, 10)             /* fd0 at, str0 path */                                                               \
-    X(OPEN_DIRECTORY, 11)       /* fd0 at, str0 path, fd1 -> directory, arg0 mode to create it with, 0: do not */     \
-    X(MKDIR, 12)                /* fd0 at, str0 path, arg0 mode: with its parents */                                  \
-    X(MKNOD, 13)                /* fd0 at, str0 path, arg0 mode with type, arg1 device */                             \
-    X(SYMLINK, 14)              /* fd0 at, str0 path, str1 what it points to */                                       \
-    X(WRITE_FILE, 15)           /* fd0 at, str0 path, str1 bytes (arg0), arg1 mode of a new file, 0: must exist */    \
+    X(SETNS, 1)           /* fd0 namespace or pidfd, arg0 CLONE_NEW* */                                               \
+    X(UNSHARE, 2)         /* arg0 CLONE_NEW* */                                                                       \
+    X(TIME_NAMESPACE, 3)  /* arg0,1 monotonic s, ns; arg2,3 boottime s, ns: new namespace, offsets, enter it */       \
+    X(PROPAGATION, 4)     /* str0 path, arg0 MS_PRIVATE|MS_SLAVE|MS_SHARED|MS_UNBINDABLE, maybe MS_REC */             \
+    X(OPEN_TREE, 5)       /* fd0 at, str0 path, fd1 -> tree, fd2 id map, arg0 how, arg1 set, arg2 clear, arg3 MS_* */ \
+    X(NEW_MOUNT, 6)       /* str0 type, str1 key=value list (arg0), str2 source, fd1 -> tree, arg1 MOUNT_ATTR_* */    \
+    X(ATTACH, 7)          /* fd0 tree, fd1 at, str0 target, arg0 PLAN_CREATE, PLAN_NO_LINKS */                        \
+    X(SET_ATTRIBUTES, 8)  /* fd0 at, str0 path, arg0 recursive, arg1 set, arg2 clear, arg3 MS_* */                    \
+    X(MASK, 9)            /* fd0 at, str0 path, fd1 the root below which /dev/null is */                              \
+    X(READONLY, 10)       /* fd0 at, str0 path */                                                                     \
+    X(OPEN_DIRECTORY, 11) /* fd0 at, str0 path, fd1 -> directory, arg0 mode to create it with, 0: do not */           \
+    X(MKDIR, 12)          /* fd0 at, str0 path, arg0 mode: with its parents */                                        \
+    X(MKNOD, 13)          /* fd0 at, str0 path, arg0 mode with type, arg1 device, arg2 uid, arg3 gid */               \
+    X(SYMLINK, 14)        /* fd0 at, str0 path, str1 what it points to, arg0 leave what is there */                   \
+    X(WRITE_FILE, 15)     /* fd0 at, str0 path, str1 bytes (arg0), arg1 mode of a new file, 0: must exist */          \
     X(CHANGE_DIRECTORY, 16)     /* fd0 at, str0 path, arg0 mode to create it with, 0: do not */                       \
     X(PIVOT_ROOT, 17)           /* fd0 the new root */                                                                \
     X(HOSTNAME, 18)             /* str0 */                                                                            \
@@ -67,6 +67,9 @@
     X(EXEC, 37)  /* str0 program (none: the found one), str1 argv (arg0), str2 env (arg1), fd0 file to run instead */ \
     X(CLOSE, 38) /* fd0 */                                                                                            \
     X(AWAIT, 39) /* fd0: until it can be read or its other end is closed */                                           \
+    X(RECONFIGURE, 40) /* fd0 at, str0 path, str1 key=value list (arg0) for the file system there */                  \
+    X(COPY_UP, 41)     /* fd0 directory or nothing, fd1 tree, arg0 PLAN_COPY_* */                                     \
+    X(CHROOT, 42)      /* fd0 the new root, which lies over the old one */                                            \
     X(TERMINAL, 50) /* fd0 at, str0 its ptmx, fd1 socket for the other end, fd2 -> terminal, arg0,1 rows, columns */  \
     X(NAMESPACE_ROOT, 51)    /* arg0 uid, arg1 gid: whose a user namespace's set-up is */                             \
     X(NEW_PID_NAMESPACE, 52) /* the plan goes on in a child that is the namespace's first process */
@@ -84,6 +87,16 @@ enum plan_kind {
 /* arg0 of ATTACH */
 #define PLAN_CREATE 1u   /* make a missing target */
 #define PLAN_NO_LINKS 2u /* the target is a directory, and no component of its path is a symlink */
+
+/* arg0 of OPEN_TREE. What arg1 to arg3 have in their lower half holds for the whole tree, the upper half for its top, afterwards. */
+#define PLAN_TREE_RECURSIVE 1u
+#define PLAN_TREE_MAP_ALL 2u    /* the ids of every mount of the tree are mapped as fd2 has it, not of its top alone */
+#define PLAN_TREE_MODE_SHIFT 16 /* to make a missing source with */
+#define PLAN_TREE_TOP_SHIFT 32
+
+/* arg0 of COPY_UP */
+#define PLAN_COPY_MODE 1u    /* of the directory itself */
+#define PLAN_COPY_CONTENT 2u /* everything in it */
 
 struct plan_step {
     __u32 kind;

@@ -27,6 +27,17 @@ long step_mkdir(struct child *child, const struct plan_step *step)
     return fd < 0 ? fd : sys_close((int)fd);
 }
 
+/* What is there already is good if it is the same device, and not a link to one. */
+static int is_node(int parent, const char *name, const struct plan_step *step)
+{
+    struct statx status;
+    if (sys_statx(parent, name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &status) < 0)
+        return 0;
+    __u64 major = status.stx_rdev_major, minor = status.stx_rdev_minor;
+    return (status.stx_mode & S_IFMT) == (step->arg[0] & S_IFMT) &&
+           ((minor & 0xffu) | major << 8 | (minor & ~0xffull) << 12) == step->arg[1];
+}
+
 long step_mknod(struct child *child, const struct plan_step *step)
 {
     const char *name;
@@ -35,8 +46,24 @@ long step_mknod(struct child *child, const struct plan_step *step)
     if (parent < 0)
         return parent;
     long ret = sys_mknodat((int)parent, name, (unsigned int)step->arg[0], step->arg[1]);
+    if (ret >= 0 && (step->arg[2] || step->arg[3]))
+        ret = sys_fchownat((int)parent, name, (__u32)step->arg[2], (__u32)step->arg[3], AT_SYMLINK_NOFOLLOW);
+    if (ret == -EEXIST && is_node((int)parent, name, step))
+        ret = 0;
     path_close_parent(at, parent);
     return ret;
+}
+
+static int is_link(int parent, const char *name, const char *target)
+{
+    char found[CHILD_PATH_MAX];
+    long length = sys_readlinkat(parent, name, found, sizeof found);
+    if (length < 0 || (sys_size)length != text_length(target))
+        return 0;
+    for (long i = 0; i < length; i++)
+        if (found[i] != target[i])
+            return 0;
+    return 1;
 }
 
 long step_symlink(struct child *child, const struct plan_step *step)
@@ -46,7 +73,10 @@ long step_symlink(struct child *child, const struct plan_step *step)
     long parent = path_open_parent(at, step_string(child, step, 0), &name);
     if (parent < 0)
         return parent;
-    long ret = sys_symlinkat(step_string(child, step, 1), (int)parent, name);
+    const char *target = step_string(child, step, 1);
+    long ret = sys_symlinkat(target, (int)parent, name);
+    if (ret == -EEXIST && (step->arg[0] || is_link((int)parent, name, target)))
+        ret = 0;
     path_close_parent(at, parent);
     return ret;
 }

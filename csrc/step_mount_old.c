@@ -206,6 +206,13 @@ long old_set_attributes(int mount, int recursive, __u64 set, __u64 clear)
     return ret;
 }
 
+long old_set_propagation(int mount, unsigned long flags)
+{
+    char path[32];
+    text_proc_fd(path, mount);
+    return flags ? sys_mount(0, path, 0, flags, 0) : 0;
+}
+
 /* ---- attaching ---- */
 
 /* The mount that a call a moment ago put on `target`, which `path` names: looked up again, and compared. With a source (a bind)
@@ -259,6 +266,20 @@ static long join_options(const struct child *child, const struct plan_step *step
     return 0;
 }
 
+/* A remount sets the flags of the mount anew, too: to what they are. */
+long old_reconfigure(const struct child *child, const struct plan_step *step, int mount)
+{
+    char options[OPTIONS_MAX], path[32];
+    __u64 attributes;
+    long ret = current_attributes(mount, &attributes);
+    if (ret >= 0)
+        ret = join_options(child, step, options);
+    if (ret < 0)
+        return ret;
+    text_proc_fd(path, mount);
+    return sys_mount(0, path, 0, MS_REMOUNT | old_flags(attributes), options);
+}
+
 static long make_pending(const struct child *child, const struct plan_step *maker, int target)
 {
     char options[OPTIONS_MAX], path[32];
@@ -273,13 +294,14 @@ static long make_pending(const struct child *child, const struct plan_step *make
 
 static long finish_bind(const struct plan_step *maker, int mount)
 {
-    char path[32];
-    int recursive = maker->arg[0] & 1;
-    long ret = old_set_attributes(mount, recursive, maker->arg[1], maker->arg[2]);
-    if (ret < 0 || !maker->arg[3])
-        return ret;
-    text_proc_fd(path, mount);
-    return sys_mount(0, path, 0, (unsigned long)maker->arg[3] | (recursive ? MS_REC : 0ul), 0);
+    int recursive = maker->arg[0] & PLAN_TREE_RECURSIVE;
+    unsigned long propagation = (__u32)maker->arg[3];
+    long ret = old_set_attributes(mount, recursive, (__u32)maker->arg[1], (__u32)maker->arg[2]);
+    if (ret >= 0)
+        ret = old_set_attributes(mount, 0, maker->arg[1] >> PLAN_TREE_TOP_SHIFT, maker->arg[2] >> PLAN_TREE_TOP_SHIFT);
+    if (ret >= 0 && propagation)
+        ret = old_set_propagation(mount, propagation | (recursive ? MS_REC : 0ul));
+    return ret < 0 ? ret : old_set_propagation(mount, maker->arg[3] >> PLAN_TREE_TOP_SHIFT);
 }
 
 /* ATTACH of a slot that is pending; afterwards the slot holds the mount, as it would have. */
@@ -288,7 +310,8 @@ long old_attach(struct child *child, const struct plan_step *step, int target)
     const struct plan_slot *slot = &child->slots[step->fd[0]];
     const struct plan_step *maker = &child->steps[slot->pending - 1];
     int is_bind = maker->kind == PLAN_OPEN_TREE;
-    long ret = is_bind ? old_bind(slot->fd, target, maker->arg[0] & 1) : make_pending(child, maker, target);
+    long ret =
+        is_bind ? old_bind(slot->fd, target, maker->arg[0] & PLAN_TREE_RECURSIVE) : make_pending(child, maker, target);
     if (ret < 0)
         return ret;
     long mount = old_look_again(step_fd(child, step, 1), step_string(child, step, 0), target, is_bind ? slot->fd : -1);

@@ -384,6 +384,41 @@ static inline long sys_fchmod(int fd, unsigned int mode)
     return SYS2(__NR_fchmod, fd, mode);
 }
 
+static inline long sys_fchownat(int dirfd, const char *path, __u32 uid, __u32 gid, int flags)
+{
+    return SYS5(__NR_fchownat, dirfd, path, uid, gid, flags);
+}
+
+static inline long sys_utimensat(int dirfd, const char *path, const struct __kernel_timespec times[2], int flags)
+{
+    return SYS4(__NR_utimensat, dirfd, path, times, flags);
+}
+
+static inline long sys_sendfile(int to, int from, long *offset, sys_size size)
+{
+    return SYS4(__NR_sendfile, to, from, offset, size);
+}
+
+static inline long sys_flistxattr(int fd, char *ret, sys_size size)
+{
+    return SYS3(__NR_flistxattr, fd, ret, size);
+}
+
+static inline long sys_fgetxattr(int fd, const char *name, void *ret, sys_size size)
+{
+    return SYS4(__NR_fgetxattr, fd, name, ret, size);
+}
+
+static inline long sys_fsetxattr(int fd, const char *name, const void *value, sys_size size, int flags)
+{
+    return SYS5(__NR_fsetxattr, fd, name, value, size, flags);
+}
+
+static inline long sys_chroot(const char *path)
+{
+    return SYS1(__NR_chroot, path);
+}
+
 static inline long sys_chdir(const char *path)
 {
     return SYS1(__NR_chdir, path);
@@ -425,6 +460,11 @@ static inline long sys_move_mount(int from_fd, const char *from, int to_fd, cons
 static inline long sys_fsopen(const char *type, unsigned int flags)
 {
     return SYS2(__NR_fsopen, type, flags);
+}
+
+static inline long sys_fspick(int dirfd, const char *path, unsigned int flags)
+{
+    return SYS3(__NR_fspick, dirfd, path, flags);
 }
 
 static inline long sys_fsconfig(int fd, unsigned int command, const char *key, const void *value, int aux)

@@ -78,6 +78,12 @@ class Lib:
     PLAN_IF_EXISTS: int
     PLAN_CREATE: int
     PLAN_NO_LINKS: int
+    PLAN_TREE_RECURSIVE: int
+    PLAN_TREE_MAP_ALL: int
+    PLAN_TREE_MODE_SHIFT: int
+    PLAN_TREE_TOP_SHIFT: int
+    PLAN_COPY_MODE: int
+    PLAN_COPY_CONTENT: int
     PLAN_REPORT_FAILED: int
     PLAN_REPORT_WARNING: int
     PLAN_REPORT_GATE: int
@@ -120,6 +126,9 @@ class Lib:
     PLAN_EXEC: int
     PLAN_CLOSE: int
     PLAN_AWAIT: int
+    PLAN_RECONFIGURE: int
+    PLAN_COPY_UP: int
+    PLAN_CHROOT: int
 
     # of the kernel
     CLONE_NEWNS: int

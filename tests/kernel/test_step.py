@@ -27,11 +27,14 @@ def example(cls: type[Step]) -> Step:
     """A value of the type, every field filled; the names of slots are the names of their fields."""
     by_name = {
         "kinds": ("uts",),
-        "mode": "private" if cls is steps.SetPropagation else 0o100644,
+        "mode": "private" if cls in (steps.SetPropagation, steps.SetRootPropagation) else 0o100644,
         "options": ("size=1m", "mode=0700"),
         "attributes": ("ro", "nosuid"),
         "clear": ("nodev",),
-        "propagation": "slave",
+        "propagation": ("slave", True) if cls is steps.SetMountAttributes else "slave",
+        "top_attributes": ("noexec",),
+        "top_clear": ("ro",),
+        "then": ("shared", False),
         "groups": (3, 4),
         "monotonic_ns": 2 * 10**9 + 1,
         "boottime_ns": 2 * 10**9 + 1,
@@ -43,7 +46,7 @@ def example(cls: type[Step]) -> Step:
     }
     number = {"mask", "signal", "value", "uid", "gid", "effective", "permitted", "inheritable", "ambient"}
     number |= {"resource", "soft", "hard", "major", "minor", "number", "first", "last", "create_mode", "filter_flags"}
-    number |= {"recursive", "create", "on_exec", "rows", "columns"}
+    number |= {"recursive", "create", "on_exec", "rows", "columns", "map_all", "keep", "content", "if_exists"}
     values = {field: by_name.get(field, 1 if field in number else field) for field in cls._fields}
     if cls is steps.SetSysctl:
         values["value"] = "1"
@@ -60,7 +63,8 @@ def test_fields_of_a_step_are_those_that_plan_h_lists(cls: type[Step]) -> None:
     comment = re.search(rf"^\s*X\({cls.kind}, \d+\)(.*)$", PLAN_H.read_text(), re.MULTILINE)
     assert comment
     text = re.sub(r"arg(\d),(\d)", r"arg\1 arg\2", comment[1])
-    encoder = encode.Encoder(dict.fromkeys(("source", "at", "tree", "root", "terminal", "file", "socket"), 9))
+    given = ("source", "at", "tree", "root", "terminal", "file", "socket", "id_map", "directory")
+    encoder = encode.Encoder(dict.fromkeys(given, 9))
     slots, strings, numbers = example(cls).fields(encoder)
     used = {f"fd{i}" for i, slot in enumerate(slots) if slot != lib.PLAN_NO_SLOT}
     used |= {f"str{i}" for i, string in enumerate(strings) if string}

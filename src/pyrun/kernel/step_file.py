@@ -15,14 +15,20 @@ if TYPE_CHECKING:
 
 
 class OpenDirectory(Step):
-    """openat2(2): a directory into a slot; ``create_mode`` makes it (and its parents) if it is missing."""
+    """openat2(2): a directory into a slot. If it is missing, ``create_mode`` makes it (and its parents), and ``if_exists`` leaves
+    the slot empty."""
 
     path: str
     directory: str
     at: str | None = None
     create_mode: int = 0
+    if_exists: bool = False
     kind = "OPEN_DIRECTORY"
     reason = "used by descriptor from here on"
+
+    @property
+    def flags(self) -> int:  # type: ignore[override]
+        return lib.PLAN_IF_EXISTS if self.if_exists else 0
 
     def describe(self) -> str:
         return f"open {below(self.at, self.path)} -> {self.directory}"
@@ -48,13 +54,15 @@ class MakeDirectory(Step):
 
 
 class MakeNode(Step):
-    """mknodat(2). ``mode`` has the file type (``stat.S_IFCHR`` ...)."""
+    """mknodat(2). ``mode`` has the file type (``stat.S_IFCHR`` ...). What is there already is good if it is the same device."""
 
     path: str
     mode: int
     major: int
     minor: int
     at: str | None = None
+    uid: int = 0
+    gid: int = 0
     kind = "MKNOD"
     reason = "a device that every program may expect"
 
@@ -63,15 +71,17 @@ class MakeNode(Step):
         return f"mknod {below(self.at, self.path)} {letter} {self.major}:{self.minor} {stat.S_IMODE(self.mode):04o}"
 
     def fields(self, encoder: Encoder) -> Fields:
-        return (encoder.slot(self.at),), (encoder.text(self.path),), (self.mode, os.makedev(self.major, self.minor))
+        numbers = (self.mode, os.makedev(self.major, self.minor), self.uid, self.gid)
+        return (encoder.slot(self.at),), (encoder.text(self.path),), numbers
 
 
 class MakeSymlink(Step):
-    """symlinkat(2)."""
+    """symlinkat(2). The same link may be there already; with ``keep`` whatever is there stays."""
 
     path: str
     target: str
     at: str | None = None
+    keep: bool = False
     kind = "SYMLINK"
     reason = "a name that every program may expect"
 
@@ -79,7 +89,7 @@ class MakeSymlink(Step):
         return f"symlink {below(self.at, self.path)} -> {self.target}"
 
     def fields(self, encoder: Encoder) -> Fields:
-        return (encoder.slot(self.at),), (encoder.text(self.path), encoder.text(self.target)), ()
+        return (encoder.slot(self.at),), (encoder.text(self.path), encoder.text(self.target)), (int(self.keep),)
 
 
 class WriteFile(Step):

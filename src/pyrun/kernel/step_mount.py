@@ -48,6 +48,11 @@ def attribute_change(names: tuple[str, ...], clear: tuple[str, ...]) -> tuple[in
     return to_set, to_clear
 
 
+def propagation_flags(mode: str, recursive: bool) -> int:
+    """The ``MS_*`` flag of *mode*, with ``MS_REC`` for *recursive*."""
+    return PROPAGATION_FLAGS[mode] | (lib.MS_REC if recursive else 0)
+
+
 class SetPropagation(Step):
     """mount(2) with a propagation flag on an existing mount."""
 
@@ -61,15 +66,32 @@ class SetPropagation(Step):
         return f"make {self.path} {'recursively ' if self.recursive else ''}{self.mode}"
 
     def fields(self, encoder: Encoder) -> Fields:
-        flags = PROPAGATION_FLAGS[self.mode] | (lib.MS_REC if self.recursive else 0)
-        return (), (encoder.text(self.path),), (flags,)
+        return (), (encoder.text(self.path),), (propagation_flags(self.mode, self.recursive),)
+
+
+class SetRootPropagation(Step):
+    """mount(2) with a propagation flag on the root that the program gets."""
+
+    mode: str
+    recursive: bool = False
+    kind = "PROPAGATION"
+    reason = "as the configuration has it (rootfsPropagation)"
+
+    def describe(self) -> str:
+        return f"make the new root {'recursively ' if self.recursive else ''}{self.mode}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (), (encoder.text("/"),), (propagation_flags(self.mode, self.recursive),)
 
 
 class OpenTree(Step):
     """open_tree(2) with a clone, and mount_setattr(2) on it: a detached bind mount in slot ``tree``.
 
-    An empty path means what the slot ``at`` itself holds. ``create_mode`` makes a missing source as a directory. ``propagation``
-    holds unless the tree is attached below a shared mount: there the kernel makes it shared (mount_namespaces(7)).
+    An empty path means what the slot ``at`` itself holds. ``create_mode`` makes a missing source as a directory. ``attributes``,
+    ``clear`` and ``propagation`` hold for every mount of the tree; ``top_attributes`` and ``top_clear`` for the uppermost, and
+    ``then`` is a further propagation, as (mode, recursive). Propagation holds unless the tree is attached below a shared mount:
+    there the kernel makes it shared (mount_namespaces(7)). ``id_map`` is the slot of a user namespace by which ids are mapped, of
+    every mount with ``map_all``.
     """
 
     path: str
@@ -80,18 +102,43 @@ class OpenTree(Step):
     clear: tuple[str, ...] = ()
     propagation: str | None = None
     create_mode: int = 0
+    top_attributes: tuple[str, ...] = ()
+    top_clear: tuple[str, ...] = ()
+    then: tuple[str, bool] | None = None
+    id_map: str | None = None
+    map_all: bool = False
     kind = "OPEN_TREE"
     reason = "taken while it can be seen, attached later by descriptor"
 
     def describe(self) -> str:
         what = "tree" if self.recursive else "mount"
-        return words(f"clone {what} {below(self.at, self.path)} -> {self.tree}", ",".join(self.attributes))
+        return words(
+            f"clone {what} {below(self.at, self.path)} -> {self.tree}",
+            ",".join((*self.attributes, *self.top_attributes)),
+            "with mapped ids" if self.id_map else "",
+        )
+
+    def hint(self, error: int) -> str:
+        if self.id_map and error == errno.ENOSYS:
+            return "mounts with mapped ids need Linux 5.12"
+        if self.id_map and error == errno.EINVAL:
+            return "the kernel maps no ids on this type of file system, or maps them already"
+        return ""
 
     def fields(self, encoder: Encoder) -> Fields:
-        propagation = PROPAGATION_FLAGS[self.propagation] if self.propagation else 0
-        how = int(self.recursive) | self.create_mode << 16
-        numbers = (how, *attribute_change(self.attributes, self.clear), propagation)
-        return (encoder.slot(self.at), encoder.fill(self.tree)), (encoder.text(self.path),), numbers
+        first = PROPAGATION_FLAGS[self.propagation] if self.propagation else 0
+        then = propagation_flags(*self.then) if self.then else 0
+        to_set, to_clear = attribute_change(self.attributes, self.clear)
+        top_set, top_clear = attribute_change(self.top_attributes, self.top_clear)
+        top = lib.PLAN_TREE_TOP_SHIFT
+        numbers = (self._how(), to_set | top_set << top, to_clear | top_clear << top, first | then << top)
+        slots = (encoder.slot(self.at), encoder.fill(self.tree), encoder.slot(self.id_map))
+        return slots, (encoder.text(self.path),), numbers
+
+    def _how(self) -> int:
+        flags = lib.PLAN_TREE_RECURSIVE if self.recursive else 0
+        flags |= lib.PLAN_TREE_MAP_ALL if self.map_all else 0
+        return flags | self.create_mode << lib.PLAN_TREE_MODE_SHIFT
 
 
 class NewMount(Step):
@@ -107,6 +154,13 @@ class NewMount(Step):
 
     def describe(self) -> str:
         return words(f"new {self.type} -> {self.tree}", ",".join((*self.attributes, *self.options)))
+
+    def hint(self, error: int) -> str:
+        if error == errno.ENODEV:
+            return f"this kernel has no file system of type {self.type!r}"
+        if error == errno.EINVAL and any([option.startswith("context=") for option in self.options]):
+            return "a mount label (context=) needs a kernel with SELinux"
+        return ""
 
     def fields(self, encoder: Encoder) -> Fields:
         strings = (encoder.text(self.type), encoder.texts(self.options), encoder.text(self.source))
@@ -147,23 +201,67 @@ class Attach(Step):
 
 
 class SetMountAttributes(Step):
-    """mount_setattr(2) on a mount that is attached."""
+    """mount_setattr(2) on a mount that is attached. ``propagation`` is (mode, recursive)."""
 
     path: str
     at: str | None = None
     attributes: tuple[str, ...] = ()
     clear: tuple[str, ...] = ()
     recursive: bool = False
+    propagation: tuple[str, bool] | None = None
     kind = "SET_ATTRIBUTES"
     reason = "after what had to be made in it is made"
 
     def describe(self) -> str:
         changes = [*self.attributes, *[f"not {name}" for name in self.clear]]
+        if self.propagation:
+            changes.append(("r" if self.propagation[1] else "") + self.propagation[0])
         return f"set {','.join(changes)} on {below(self.at, self.path)}"
 
     def fields(self, encoder: Encoder) -> Fields:
-        numbers = (int(self.recursive), *attribute_change(self.attributes, self.clear))
+        propagation = propagation_flags(*self.propagation) if self.propagation else 0
+        numbers = (int(self.recursive), *attribute_change(self.attributes, self.clear), propagation)
         return (encoder.slot(self.at),), (encoder.text(self.path),), numbers
+
+
+class Reconfigure(Step):
+    """fspick(2), fsconfig(2): options of a file system that is mounted; they hold wherever else it is mounted."""
+
+    path: str
+    options: tuple[str, ...]
+    at: str | None = None
+    kind = "RECONFIGURE"
+    reason = "a mount that is there already is to be changed (remount)"
+
+    def describe(self) -> str:
+        return f"reconfigure {below(self.at, self.path)} {','.join(self.options)}"
+
+    def hint(self, error: int) -> str:
+        return "nothing is mounted there" if error == errno.EINVAL else ""
+
+    def fields(self, encoder: Encoder) -> Fields:
+        strings = (encoder.text(self.path), encoder.texts(self.options))
+        return (encoder.slot(self.at),), strings, (len(self.options),)
+
+
+class CopyUp(Step):
+    """Copy the ``content`` of a directory, or the ``mode`` of it, into the tree that lies over it; nothing if slot ``directory``
+    is empty."""
+
+    directory: str
+    tree: str
+    mode: bool = True
+    content: bool = False
+    kind = "COPY_UP"
+    reason = "what is mounted there looks as the image has it"
+
+    def describe(self) -> str:
+        what = " and ".join([*(["mode"] if self.mode else []), *(["content"] if self.content else [])])
+        return f"copy {what} of {self.directory} -> {self.tree}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        what = (lib.PLAN_COPY_MODE if self.mode else 0) | (lib.PLAN_COPY_CONTENT if self.content else 0)
+        return (encoder.slot(self.directory), encoder.slot(self.tree)), (), (what,)
 
 
 class MaskPath(Step):
@@ -201,6 +299,20 @@ class ReadonlyPath(Step):
 
     def fields(self, encoder: Encoder) -> Fields:
         return (encoder.slot(self.at),), (encoder.text(self.path),), ()
+
+
+class ChangeRoot(Step):
+    """chroot(2) into the root in a slot, which lies over the old one; /proc and /sys of the old one go."""
+
+    root: str
+    kind = "CHROOT"
+    reason = "instead of a pivot, which the initial ramfs does not allow"
+
+    def describe(self) -> str:
+        return f"chroot into {self.root}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (encoder.slot(self.root),), (), ()
 
 
 class PivotRoot(Step):
