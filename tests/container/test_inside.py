@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.pods import pod_spec, probe, run_pod, running, shell
 from pyrun.container.lower import DEFAULT_PATH
-from pyrun.container.plan import LINKS, NODES
+from pyrun.container.root_plan import LINKS, NODES
 from pyrun.container.security import (
     DEFAULT_CAPABILITIES,
     MASKED_PATHS,

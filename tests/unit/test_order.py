@@ -38,6 +38,9 @@ EXAMPLES: dict[type[s.Step], s.Step] = {
         s.NewPidNamespace(),
         s.NewMount("proc", "tree"),
         s.NewTerminal("ptmx", "console", "terminal"),
+        s.ChangeRoot("root"),
+        s.SetRootPropagation("shared"),
+        s.CopyUp("below", "tree"),
         s.LoopbackUp(),
         s.SetHostname("h"),
         s.NewSession(),
@@ -121,11 +124,20 @@ def sample_plans() -> list[tuple[s.Step, ...]]:
         pod_plan = plan_pod(spec, "uid", "/x", Machine(1 << 30), 9)
         plans += [process.steps for process in (pod_plan.pause, *pod_plan.containers)]
     namespaces = tuple([oci.OciNamespace(kind) for kind in ("mount", "uts", "time", "network")])
-    process = oci.OciProcess(cwd="/", args=("sh",), rlimits=(oci.OciRlimit("RLIMIT_NOFILE", 1, 2),))
-    linux = oci.OciLinux(namespaces=namespaces, sysctl=(("net.a", "1"),))
-    plans.append(
-        plan_container(oci.OciSpec(oci.OciRoot("/"), process, hostname="h", linux=linux), Setting(placed=True)).steps
+    process = oci.OciProcess(
+        cwd="/", args=("sh",), capabilities=oci.OciCapabilities(), rlimits=(oci.OciRlimit("RLIMIT_NOFILE", 1, 2),)
     )
+    linux = oci.OciLinux(
+        namespaces=namespaces, sysctl=(("net.a", "1"),), rootfs_propagation="shared", masked_paths=("/proc/keys",)
+    )
+    config = oci.OciSpec(
+        oci.OciRoot("/"),
+        process,
+        hostname="h",
+        mounts=(oci.OciMount("/x", "tmpfs", "", ("tmpcopyup",)),),
+        linux=linux,
+    )
+    plans += [plan_container(config, Setting(placed=True, no_pivot=no_pivot)).steps for no_pivot in (False, True)]
     plans.append(plan_container(in_user_namespace(process)).steps)
     return plans
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyrun.container.plan import ROOT, Setting, become, before_namespaces, new_session, new_terminal, run_program
+from pyrun.container.plan import Setting, become, before_namespaces, new_session, new_terminal, run_program
+from pyrun.container.root_plan import ROOT
 from pyrun.kernel.step import BecomeNamespaceRoot, JoinNamespaces, OpenDirectory
 from pyrun.value import replace
 

@@ -16,11 +16,9 @@ def refuse_not_planned(spec: OciSpec) -> None:
     """Raises :class:`SpecError` for the first such field."""
     rows = _of_process(spec.process) if spec.process is not None else []
     rows += [
-        ("/linux/mountLabel", spec.linux.mount_label),
         ("/linux/memoryPolicy", spec.linux.memory_policy),
         ("/linux/netDevices", spec.linux.net_devices),
         ("/linux/personality", spec.linux.personality),
-        *[(f"/mounts/{i}/uidMappings", mount.uid_mappings) for i, mount in enumerate(spec.mounts)],
     ]
     for pointer, value in rows:
         if value:

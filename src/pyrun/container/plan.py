@@ -12,12 +12,21 @@ The order of the steps is the whole of the matter, and it is the order of the fu
 
 from __future__ import annotations
 
-import stat
-
-from pyrun.container.layout import SCRATCH
-from pyrun.container.lower import OVERLAY_ANNOTATION, SUB_PATH_MARK
-from pyrun.container.mounts import MountPlan, plan_mount
 from pyrun.container.not_planned import refuse_not_planned
+from pyrun.container.root_plan import (
+    ROOT,
+    enter_root,
+    hide,
+    id_maps,
+    make_devices,
+    make_overlay,
+    mount_all,
+    open_devices,
+    open_root,
+    open_sources,
+    place,
+    read_mounts,
+)
 from pyrun.container.seccomp import seccomp_filter, seccomp_flags
 from pyrun.container.security import capability_mask
 from pyrun.container.sysctl import check_sysctl
@@ -38,25 +47,16 @@ from pyrun.kernel.step import (
     LimitBoundingSet,
     LoadFilter,
     LoopbackUp,
-    MakeDirectory,
-    MakeNode,
-    MakeSymlink,
-    MaskPath,
-    NewMount,
     NewPidNamespace,
     NewSession,
     NewTerminal,
     NewTimeNamespace,
     NoNewPrivileges,
-    OpenDirectory,
     OpenTree,
     ParentDeathSignal,
-    PivotRoot,
-    ReadonlyPath,
     SetCapabilities,
     SetDomainname,
     SetHostname,
-    SetMountAttributes,
     SetOomScoreAdj,
     SetPropagation,
     SetRlimit,
@@ -69,14 +69,10 @@ from pyrun.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from pyrun.container.root_plan import IdMap, Mount
     from pyrun.kernel.step import Plan, Step
-    from pyrun.spec.oci import OciMount, OciProcess, OciSpec
+    from pyrun.spec.oci import OciProcess, OciSpec
 
-ROOT = "root"
-IMAGE = "image"
-LAYERS = "layers"
 PAUSE = "pause"
 PAUSE_READY = "pause to be ready"
 STDIO = ("stdin", "stdout", "stderr")
@@ -87,16 +83,6 @@ CONSOLE_TREE = "console device"
 FIRST_PRESERVED = 3
 HOOKS = "hooks"
 
-NODE_MODE = stat.S_IFCHR | 0o666
-NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
-LINKS = (
-    ("ptmx", "pts/ptmx"),
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
-)
 # Numbers of getrlimit(2), the same on x86_64 and aarch64 (include/uapi/asm-generic/resource.h).
 RLIMITS = (
     *("RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC"),
@@ -118,6 +104,10 @@ class Setting(Value):
     ``preserve_fds`` is how many descriptors from 3 on the program gets (:func:`preserved_slot`); ``console``: whether a terminal
     that it asks for is made here, its other end sent over the slot ``console``. Without ``new_keyring`` it keeps its launcher's;
     ``keyring_name`` is the new one's.
+
+    ``bundle`` is what relative paths begin at; ``no_pivot`` takes chroot(2) for pivot_root(2); ``links`` are the sources that are
+    symlinks, as :func:`~pyrun.container.root_plan.read_links` finds them; ``cgroup`` is the directory of the container's cgroup,
+    for a container that may not mount cgroup2.
     """
 
     joined: tuple[str, ...] = ()
@@ -133,13 +123,19 @@ class Setting(Value):
     console: bool = True
     new_keyring: bool = True
     keyring_name: str = ""
+    bundle: str = ""
+    no_pivot: bool = False
+    links: tuple[tuple[str, str], ...] = ()
+    cgroup: str = ""
 
 
 class ContainerPlan(Value):
-    """Steps, and the namespaces that have to be there from the clone on (they are for children only)."""
+    """Steps, the namespaces that have to be there from the clone on (they are for children only), and the id maps whose slots
+    :func:`~pyrun.container.id_map.open_id_maps` fills."""
 
     steps: Plan
     clone_namespaces: tuple[str, ...]
+    id_maps: tuple[IdMap, ...] = ()
 
 
 def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPlan:
@@ -151,29 +147,31 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     refuse_not_planned(spec)
     by_slot = _by_slot(spec, setting)
     own = _own_namespaces(spec, setting, by_slot)
-    mounts = [plan_mount(mount, f"/mounts/{i}") for i, mount in enumerate(spec.mounts)]
+    mounts = read_mounts(spec, setting)
     session = new_session(setting)
     steps: Plan = (
         *([Checkpoint(PLACED)] if setting.placed else []),
         *before_namespaces(process),
         *(() if "user" in by_slot else session),
-        *_source_trees(spec, mounts, setting, sandbox=False),
-        *_root_tree(spec),
+        *open_sources(spec, mounts, setting, sandbox=False),
+        *open_devices(spec, mounts),
+        *open_root(spec, setting),
         *_enter_namespaces(spec, setting, own, by_slot),
         *(session if "user" in by_slot else ()),
         *_furnish_namespaces(spec, own, by_slot),
-        *_source_trees(spec, mounts, setting, sandbox=True),
-        *_overlay(spec),
-        *_mount_all(spec, mounts),
-        *_devices(spec, mounts),
-        *_terminal(spec, process, setting),
-        *_hide(spec),
+        *open_sources(spec, mounts, setting, sandbox=True),
+        *make_overlay(spec),
+        *mount_all(mounts, setting),
+        *make_devices(spec, mounts),
+        *_terminal(mounts, process, setting),
+        *hide(spec, mounts, setting),
         *([Checkpoint(HOOKS)] if has_early_hooks(spec) else []),
-        PivotRoot(ROOT),
+        *enter_root(spec, setting),
         *become(process, setting),
         *run_program(spec, process, setting),
     )
-    return ContainerPlan(steps, ("pid",) if "pid" in own and "user" not in by_slot else ())
+    clone_namespaces = ("pid",) if "pid" in own and "user" not in by_slot else ()
+    return ContainerPlan(steps, clone_namespaces, id_maps(spec, mounts))
 
 
 def has_early_hooks(spec: OciSpec) -> bool:
@@ -241,43 +239,6 @@ def new_session(setting: Setting) -> list[Step]:
     return [NewSession(), JoinKeyring(setting.keyring_name or None)]
 
 
-def _root_tree(spec: OciSpec) -> list[Step]:
-    """The directory of the root file system, detached: in slot ``root``, or as the lower layer of what will be the root."""
-    if _has_overlay(spec):
-        return [OpenTree(spec.root.path, IMAGE, recursive=False)]
-    return [OpenTree(spec.root.path, ROOT)]
-
-
-def _has_overlay(spec: OciSpec) -> bool:
-    return (OVERLAY_ANNOTATION, "overlay") in spec.annotations
-
-
-def _source_trees(spec: OciSpec, mounts: list[MountPlan], setting: Setting, sandbox: bool) -> list[Step]:
-    steps: list[Step] = []
-    for i, (mount, plan) in enumerate(zip(spec.mounts, mounts, strict=True)):
-        inside = setting.sandbox and mount.source.startswith(setting.sandbox + "/")
-        if plan.type or bool(inside) != sandbox:
-            continue
-        source = plan.source[len(setting.sandbox) :] if inside else plan.source
-        opened = {} if inside else dict(setting.opened)  # the same name in the sandbox is another thing
-        steps += _open_source(source, plan, opened, _tree_slot(i, mount), f"/mounts/{i}/source")
-    return steps
-
-
-def _open_source(source: str, plan: MountPlan, opened: dict[str, str], tree: str, pointer: str) -> list[Step]:
-    base, mark, inner = source.partition(SUB_PATH_MARK)
-    if not base.startswith("/"):
-        raise SpecError(pointer, f"{source!r}: the source of a bind mount must be an absolute path")
-    options = (plan.recursive, plan.attributes, plan.clear, plan.propagation)
-    if base in opened:
-        return [OpenTree(inner, tree, opened[base], *options, 0o755 if mark else 0)]
-    if not mark:
-        return [OpenTree(base, tree, None, *options)]
-    base_slot = f"{tree} base"
-    # Not a clone of the base: before Linux 6.15 nothing can be cloned out of a tree that is detached.
-    return [OpenDirectory(base, base_slot), OpenTree(inner, tree, base_slot, *options, 0o755)]
-
-
 # ---- 2. namespaces ----
 
 
@@ -317,84 +278,14 @@ def _furnish_namespaces(spec: OciSpec, own: tuple[str, ...], by_slot: tuple[str,
     return steps
 
 
-# ---- 3. the root and what is in it ----
+# ---- 3. the terminal ----
 
 
-def _overlay(spec: OciSpec) -> list[Step]:
-    """A fresh overlay above the image, in slot ``root``.
-
-    Its layers must be attached somewhere while it is made (kernels before 6.15 take no detached ones). A tmpfs that holds the
-    upper one serves for that. It goes with the old root, and does not lie over it: an unmount takes what is uppermost.
-    """
-    if not _has_overlay(spec):
-        return []
-    return [
-        NewMount("tmpfs", LAYERS, ("mode=0755",), source="pyrun-layers"),
-        Attach(LAYERS, SCRATCH),
-        Attach(IMAGE, "lower", at=LAYERS, create=True),
-        MakeDirectory("upper", at=LAYERS),
-        MakeDirectory("work", at=LAYERS),
-        ChangeDirectory(".", at=LAYERS),
-        # A device node that the image brings is none of the container's devices.
-        NewMount("overlay", ROOT, ("lowerdir=lower", "upperdir=upper", "workdir=work"), ("nodev",), source="overlay"),
-    ]
-
-
-def _mount_all(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
-    # Hooks know the root by its path on the host, and find it there only if it lies over itself.
-    steps: list[Step] = [Attach(ROOT, spec.root.path if has_early_hooks(spec) else "/")]
-    guarded: dict[str, str] = {}
-    for i, (mount, plan) in enumerate(zip(spec.mounts, mounts, strict=True)):
-        tree = _tree_slot(i, mount)
-        if plan.type:
-            steps.append(NewMount(plan.type, tree, plan.data, plan.attributes, mount.source or None))
-        target, at = _below_guarded(mount.destination, guarded)
-        steps.append(Attach(tree, target, at=at, create=True, links=not _is_guarded(mount, plan)))
-        if _is_guarded(mount, plan):
-            guarded[mount.destination] = tree
-    return steps
-
-
-def _below_guarded(path: str, guarded: Mapping[str, str]) -> tuple[str, str]:
-    """*path* as a name in the mount that it is in, and that mount's slot, where it is one of ours alone: nobody has to look for
-    it through the image."""
-    above, _, name = path.rpartition("/")
-    return (name, guarded[above]) if above in guarded else (path, ROOT)
-
-
-def _tree_slot(index: int, mount: OciMount) -> str:
-    return f"{mount.destination}[{index}]"
-
-
-def _is_guarded(mount: OciMount, plan: MountPlan) -> bool:
-    """What masks and read-only paths are for, and what others are mounted into. A link in the image would put it elsewhere."""
-    return plan.type in ("proc", "sysfs") or (mount.destination == "/dev" and bool(plan.type))
-
-
-def _devices(spec: OciSpec, mounts: list[MountPlan]) -> list[Step]:
-    """The nodes and links that OCI promises, in a /dev that we made; one that was bound in is left as it is."""
-    ours = [
-        _tree_slot(i, mount)
-        for i, (mount, plan) in enumerate(zip(spec.mounts, mounts, strict=True))
-        if mount.destination == "/dev" and plan.type
-    ]
-    taken = {mount.destination for mount in spec.mounts}
-    if not ours:
-        return []
-    nodes: list[Step] = [
-        MakeNode(name, NODE_MODE, major, minor, at=ours[-1])
-        for name, major, minor in NODES
-        if f"/dev/{name}" not in taken
-    ]
-    return nodes + [MakeSymlink(name, target, at=ours[-1]) for name, target in LINKS if f"/dev/{name}" not in taken]
-
-
-def _terminal(spec: OciSpec, process: OciProcess, setting: Setting) -> list[Step]:
+def _terminal(mounts: tuple[Mount, ...], process: OciProcess, setting: Setting) -> list[Step]:
     """A terminal in the container's own devpts, which is also its /dev/console."""
     if not (process.terminal and setting.console):
         return []
-    places = _covering(spec)
-    path, slot = _place(places, "/dev/pts/ptmx")
+    path, slot = place(mounts, setting, "/dev/pts/ptmx")
     return [
         new_terminal(process, path, slot),
         OpenTree("", CONSOLE_TREE, TERMINAL, recursive=False),
@@ -406,30 +297,6 @@ def new_terminal(process: OciProcess, path: str, at: str) -> NewTerminal:
     size = process.console_size
     rows, columns = (size.height, size.width) if size is not None else (0, 0)
     return NewTerminal(path, CONSOLE, TERMINAL, at, rows, columns)
-
-
-def _hide(spec: OciSpec) -> list[Step]:
-    places = _covering(spec)
-    steps: list[Step] = [ReadonlyPath(*_place(places, path)) for path in spec.linux.readonly_paths]
-    steps += [MaskPath(*_place(places, path), root=ROOT) for path in spec.linux.masked_paths]
-    if spec.root.readonly:
-        steps.append(SetMountAttributes("/", at=ROOT, attributes=("ro",)))
-    return steps
-
-
-def _covering(spec: OciSpec) -> list[tuple[str, str]]:
-    """Destination and slot of each mount, the nearest to a path first: the longest, of two equal ones the later."""
-    found = [(mount.destination.rstrip("/"), _tree_slot(i, mount)) for i, mount in enumerate(spec.mounts)]
-    found.sort(key=lambda place: len(place[0]))
-    return found[::-1]
-
-
-def _place(places: list[tuple[str, str]], path: str) -> tuple[str, str]:
-    """*path* as a name in the mount that covers it, and that mount's slot: the name of the mount may lead elsewhere by now."""
-    for destination, slot in places:
-        if path.startswith(destination) and path[len(destination) :][:1] in ("", "/"):
-            return path[len(destination) :] or "/", slot
-    return path, ROOT
 
 
 # ---- 4. what the program is and may ----
