@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyrun.container.exec import CONTAINER as CONTAINER
     from pyrun.container.exec import exec_process as exec_process
     from pyrun.container.exec import plan_exec as plan_exec
+    from pyrun.container.id_map import IdMaps as IdMaps
     from pyrun.container.hook import plan_container_hook as plan_container_hook
     from pyrun.container.hook import plan_host_hook as plan_host_hook
     from pyrun.container.layout import PodPaths as PodPaths
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pyrun.container.plan import Setting as Setting
     from pyrun.container.plan import has_early_hooks as has_early_hooks
     from pyrun.container.plan import plan_container as plan_container
+    from pyrun.container.root_plan import read_links as read_links
     from pyrun.errors import AlreadyExists as AlreadyExists
     from pyrun.errors import CleanupErrors as CleanupErrors
     from pyrun.errors import ExecError as ExecError
@@ -119,6 +121,10 @@ _EXPORTS = {
     "container.hook": ("plan_container_hook", "plan_host_hook"),
     "container.layout": ("PodPaths",),
     "container.lower": ("lower_container",),
+    "container.oci_features": ("oci_features",),
+    "container.id_map": ("IdMaps",),
+    "container.namespaces": ("JoinedNamespaces",),
+    "container.root_plan": ("read_links",),
     "container.namespaces": ("JoinedNamespaces",),
     "container.oci_features": ("oci_features",),
     "container.oci_limits": ("oci_limits",),
@@ -195,6 +201,7 @@ __all__ = [
     "Fd",
     "Feature",
     "ForeignProcess",
+    "IdMaps",
     "IoMax",
     "JoinedNamespaces",
     "KernelError",
@@ -264,6 +271,7 @@ __all__ = [
     "plan_host_hook",
     "plan_pod",
     "read_features",
+    "read_links",
     "read_machine",
     "read_start_ticks",
     "reasons",

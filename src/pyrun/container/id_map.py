@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from pyrun.container.namespaces import id_map
 from pyrun.errors import KernelError
 from pyrun.kernel.namespace import Namespace
 from pyrun.kernel.spawn import create
@@ -11,39 +10,64 @@ from pyrun.kernel.step import Gate, Unshare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
+    from types import TracebackType
 
     from pyrun.container.root_plan import IdMap
-    from pyrun.kernel.undo import Undo
     from pyrun.spec.oci import OciIdMapping
 
 
-def open_id_maps(maps: Iterable[IdMap], undo: Undo) -> dict[str, Namespace]:
-    """A user namespace for each slot; *undo* closes them. They may be closed as soon as the plan has run."""
-    found: dict[str, Namespace] = {}
-    for id_map in maps:
-        namespace = open_id_map(id_map.uid_mappings, id_map.gid_mappings)
-        undo.push(f"close the {id_map.slot}", namespace.close)
-        found[id_map.slot] = namespace
-    return found
+class IdMaps:
+    """Those of one plan, held open while it runs."""
+
+    def __init__(self, namespaces: dict[str, Namespace]) -> None:
+        self._namespaces = namespaces
+
+    @classmethod
+    def open(cls, maps: Sequence[IdMap]) -> IdMaps:
+        """Make a user namespace for each. Raises :class:`KernelError` for mappings that the kernel refuses."""
+        made = cls({})
+        try:
+            for each in maps:
+                made._namespaces[each.slot] = make_id_map(each.uid_mappings, each.gid_mappings)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def fds(self) -> dict[str, Namespace]:
+        """What the slots of the plan are to be filled with."""
+        return dict(self._namespaces)
+
+    def close(self) -> None:
+        """Idempotent."""
+        for namespace in self._namespaces.values():
+            namespace.close()
+
+    def __enter__(self) -> IdMaps:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
-def open_id_map(uid_mappings: Iterable[OciIdMapping], gid_mappings: Iterable[OciIdMapping]) -> Namespace:
-    """A new user namespace with these mappings. Nobody lives in it once this returns; the caller closes it.
+def make_id_map(uids: Sequence[OciIdMapping], gids: Sequence[OciIdMapping]) -> Namespace:
+    """A new user namespace with these mappings; unlike a container's, it needs no root. Nobody is in it.
 
-    Raises :class:`KernelError` for mappings that the kernel refuses: ranges that overlap, or more than 340 of them.
+    Raises :class:`KernelError` for mappings that the kernel refuses, such as ranges that overlap.
     """
     with create((Unshare(("user",)), Gate())) as holder:
         holder.wait_created()
-        for name, mappings in (("uid_map", uid_mappings), ("gid_map", gid_mappings)):
-            _write_map(f"/proc/{holder.process.pid}/{name}", mappings)
+        _write_map(holder.process.pid, "uid_map", uids)
+        _write_map(holder.process.pid, "gid_map", gids)
         return Namespace.open("user", holder.process)
 
 
-def _write_map(path: str, mappings: Iterable[OciIdMapping]) -> None:
-    lines = [f"{mapping.container_id} {mapping.host_id} {mapping.size}\n" for mapping in mappings]
+def _write_map(pid: int, name: str, mappings: Sequence[OciIdMapping]) -> None:
     try:
-        with open(path, "wb", buffering=0) as file:
-            file.write("".join(lines).encode())
+        with open(f"/proc/{pid}/{name}", "wb", buffering=0) as file:
+            file.write(id_map(mappings).encode())
     except OSError as error:
-        raise KernelError(error.errno or 0, "write(2) of a mount's mapped ids", os.path.basename(path)) from None
+        raise KernelError(error.errno or 0, "write(2)", f"{name} of a mount with mapped ids") from None

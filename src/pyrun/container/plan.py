@@ -131,7 +131,7 @@ class Setting(Value):
 
 class ContainerPlan(Value):
     """Steps, the namespaces that have to be there from the clone on (they are for children only), and the id maps whose slots
-    :func:`~pyrun.container.id_map.open_id_maps` fills."""
+    :class:`~pyrun.container.id_map.IdMaps` fills."""
 
     steps: Plan
     clone_namespaces: tuple[str, ...]
