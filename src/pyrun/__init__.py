@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pyrun.container.exec import CONTAINER as CONTAINER
     from pyrun.container.exec import exec_process as exec_process
     from pyrun.container.exec import plan_exec as plan_exec
-    from pyrun.container.id_map import IdMaps as IdMaps
     from pyrun.container.hook import plan_container_hook as plan_container_hook
     from pyrun.container.hook import plan_host_hook as plan_host_hook
+    from pyrun.container.id_map import IdMaps as IdMaps
     from pyrun.container.layout import PodPaths as PodPaths
     from pyrun.container.lower import lower_container as lower_container
     from pyrun.container.namespaces import JoinedNamespaces as JoinedNamespaces
@@ -119,17 +119,15 @@ _EXPORTS = {
     "container.command": ("Outcome", "plan_command", "run"),
     "container.exec": ("CONTAINER", "exec_process", "plan_exec"),
     "container.hook": ("plan_container_hook", "plan_host_hook"),
+    "container.id_map": ("IdMaps",),
     "container.layout": ("PodPaths",),
     "container.lower": ("lower_container",),
-    "container.oci_features": ("oci_features",),
-    "container.id_map": ("IdMaps",),
-    "container.namespaces": ("JoinedNamespaces",),
-    "container.root_plan": ("read_links",),
     "container.namespaces": ("JoinedNamespaces",),
     "container.oci_features": ("oci_features",),
     "container.oci_limits": ("oci_limits",),
     "container.oci_resources": ("apply_resources", "update_resources"),
     "container.plan": ("ContainerPlan", "Setting", "has_early_hooks", "plan_container"),
+    "container.root_plan": ("read_links",),
     "errors": (
         "AlreadyExists",
         "CleanupErrors",

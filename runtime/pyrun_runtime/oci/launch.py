@@ -10,6 +10,7 @@ import os
 import time
 
 from pyrun import (
+    IdMaps,
     JoinedNamespaces,
     Setting,
     SpecError,
@@ -18,6 +19,7 @@ from pyrun import (
     has_early_hooks,
     load_oci,
     plan_container,
+    read_links,
     read_start_ticks,
     replace,
 )
@@ -29,7 +31,7 @@ from pyrun_runtime.oci.terminal import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun import Cgroup, Created, Fd, Namespace, OciSpec, Process
+    from pyrun import Cgroup, ContainerPlan, Created, Fd, Namespace, OciSpec, Process
     from pyrun_runtime.oci.main import Context
     from pyrun_runtime.oci.options import Options, OptionTable
     from pyrun_runtime.oci.store import Entry
@@ -130,18 +132,20 @@ class _Launch:
         self._spec = replace(self._spec, process=with_listen_fds(self._spec.process))
         self._undo.push("remove the cgroup", destroy_cgroup, self._state)
         with NewCgroup(self._state, self._spec) as group, JoinedNamespaces.open(self._spec) as joined:
-            slots: dict[str, Namespace | int] = {**console.slots(), **preserved_slots(preserved), **joined.fds()}
-            created = self._create(group, joined, slots, preserved)
-            self._undo.push("end the process", created.abandon)
-            self._pass_gates(created, group)
+            plan = self._plan(joined, preserved, placed=group is None)
+            with IdMaps.open(plan.id_maps) as maps:
+                slots: dict[str, Namespace | int] = {**joined.fds(), **maps.fds()}
+                slots |= {**console.slots(), **preserved_slots(preserved)}
+                created = self._create(plan, group, joined, slots)
+                self._undo.push("end the process", created.abandon)
+                self._pass_gates(created, group)
         self._note(created.process)
         for warning in created.warnings:
             self._context.log.warn(str(warning))
         return self._tell(created, console)
 
-    def _create(
-        self, group: Cgroup | None, joined: JoinedNamespaces, slots: dict[str, Namespace | int], preserved: int
-    ) -> Created:
+    def _plan(self, joined: JoinedNamespaces, preserved: int, placed: bool) -> ContainerPlan:
+        directory = self._bundle.directory
         setting = Setting(
             gate=GATE,
             namespaces=joined.kinds,
@@ -149,9 +153,17 @@ class _Launch:
             preserve_fds=preserved,
             new_keyring=not self._options.flag("no-new-keyring"),
             keyring_name=f"_ses.{self._entry.id}",
-            placed=group is None,
+            placed=placed,
+            bundle=directory,
+            no_pivot=self._options.flag("no-pivot"),
+            links=read_links(self._spec, directory),
+            cgroup=f"{self._state.cgroup_root}/{self._state.cgroup}" if self._state.cgroup else "",
         )
-        plan = plan_container(self._spec, setting)
+        return plan_container(self._spec, setting)
+
+    def _create(
+        self, plan: ContainerPlan, group: Cgroup | None, joined: JoinedNamespaces, slots: dict[str, Namespace | int]
+    ) -> Created:
         door = self._entry.door
         door.make()
         with door.open_gate() as gate:
