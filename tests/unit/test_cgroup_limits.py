@@ -103,3 +103,12 @@ def test_weights_of_devices_follow_the_groups_own() -> None:
         ("io.weight", "8:16 8"),
     ]
     assert Limits(io_weight=5, io_bfq=True).writes() == [("io.bfq.weight", "5")]
+
+
+def test_of_several_lines_each_is_a_write() -> None:
+    limits = Limits(unified=(("io.max", "259:0 rbps=2097152\n253:0 wiops=120\n"), ("cpuset.cpus", "")))
+    assert limits.writes() == [
+        ("io.max", "259:0 rbps=2097152"),
+        ("io.max", "253:0 wiops=120"),
+        ("cpuset.cpus", ""),
+    ]

@@ -211,6 +211,8 @@ ARGUMENT_PLACES = [
     ({"index": 0, "value": -1, "op": "SCMP_CMP_EQ"}, "value"),
     ({"index": 0, "value": 1 << 64, "op": "SCMP_CMP_EQ"}, "value"),
     ({"index": 0, "value": True, "op": "SCMP_CMP_EQ"}, "value"),
+    ({"value": 0, "op": "SCMP_CMP_EQ"}, "index"),
+    ({"index": 0, "op": "SCMP_CMP_EQ"}, "value"),
     ({"index": 0, "value": 0, "op": "=="}, "op"),
     ({"index": 0, "value": 0, "op": {}}, "op"),
 ]

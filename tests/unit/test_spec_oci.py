@@ -197,9 +197,7 @@ specs = st.builds(
     oci.OciSpec,
     root=st.builds(oci.OciRoot, names, st.booleans()),
     process=maybe(processes),
-    oci_version=st.sampled_from(["1.0.0", "1.2.0", "1.2.1-dev"]),
-    hostname=text,
-    domainname=text,
+    oci_version=st.sampled_from(["1.0.0", "1.2.0", "1.2.1-dev", "1.0.0-rc5", "1.3.0+build.7"]),
     mounts=several(mounts),
     linux=plain_linux | timed_linux | mapped_linux | networked_linux,
     annotations=pairs,
@@ -207,7 +205,26 @@ specs = st.builds(
 )
 
 
-@given(specs)
+with_uts = st.builds(
+    lambda spec, hostname, domainname: replace(
+        spec,
+        hostname=hostname,
+        domainname=domainname,
+        linux=replace(
+            spec.linux,
+            namespaces=(
+                *[space for space in spec.linux.namespaces if space.type != "uts"],
+                oci.OciNamespace("uts"),
+            ),
+        ),
+    ),
+    specs,
+    text,
+    text,
+)
+
+
+@given(specs | with_uts)
 def test_round_trip(spec: oci.OciSpec) -> None:
     document = json.loads(json.dumps(oci_to_json(spec)))
     assert parse_oci(document, "x") == spec
@@ -266,7 +283,12 @@ def test_null_and_empty_fields_are_absent() -> None:
         ([], "expected an object, found a list"),
         ({}, "/ociVersion: required, but missing"),
         ({"ociVersion": "1.0.0"}, "/root: required, but missing"),
-        (MINIMAL | {"ociVersion": "0.5.0"}, "/ociVersion: '0.5.0' is not supported; 1.x is"),
+        *[
+            (MINIMAL | {"ociVersion": version}, f"/ociVersion: {version!r} is not supported; 1.x is, such as '1.2.0'")
+            for version in ("0.5.0", "2.0.0", "1", "1.0", "1.a.0", "1.0.0.0", "latest")
+        ],
+        (MINIMAL | {"hostname": "a"}, "/hostname: needs a uts namespace: one in namespaces"),
+        (MINIMAL | {"domainname": "a"}, "/domainname: needs a uts namespace: one in namespaces"),
         (MINIMAL | {"root": {"path": ""}}, "/root/path: must not be empty"),
         (
             MINIMAL | {"hooks": {"poststop": [{"path": "bin/x"}]}},
@@ -503,6 +525,11 @@ def test_what_callers_send_for_nothing_is_nothing() -> None:
     assert spec.linux.resources is not None
     assert spec.linux.resources.devices == (oci.OciDeviceRule(False, "a", None, None, "rwm"),)
     assert spec.linux.devices[0].file_mode == 0o666
+
+
+def test_schemata_may_be_one_string_as_before_1_3() -> None:
+    rdt = parse_oci(linux(intelRdt={"schemata": "L3:0=7f0;1=1f\nMB:0=20"}), "x").linux.intel_rdt
+    assert rdt == oci.OciIntelRdt(schemata=("L3:0=7f0;1=1f", "MB:0=20"))
 
 
 def test_a_configuration_is_json_and_nothing_else() -> None:

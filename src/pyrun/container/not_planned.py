@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def refuse_not_planned(spec: OciSpec) -> None:
     """Raises :class:`SpecError` for the first such field."""
+    if spec.linux.intel_rdt is not None:
+        raise SpecError("/linux/intelRdt", "classes of Intel RDT are not supported: nothing here writes to resctrl")
     rows = _of_process(spec.process) if spec.process is not None else []
     rows += [
         ("/linux/memoryPolicy", spec.linux.memory_policy),

@@ -129,6 +129,9 @@ def _condition(entry: object, pointer: str) -> Condition:
     if not isinstance(entry, dict):
         raise SpecError(pointer, "must be an object")
     operator = _known(entry.get("op"), OPERATORS, f"{pointer}/op", "an operator")
+    for key in ("index", "value"):
+        if key not in entry:
+            raise SpecError(f"{pointer}/{key}", "required, but missing")
     index = _number(entry, "index", 5, pointer)
     value = _number(entry, "value", 2**64 - 1, pointer)
     expected = _number(entry, "valueTwo", 2**64 - 1, pointer)

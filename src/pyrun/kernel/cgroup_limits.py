@@ -169,4 +169,5 @@ def _unified(limits: Limits) -> list[Write]:
     for file, _ in limits.unified:
         if not file or "/" in file or file.startswith(".") or "\0" in file:
             raise ValueError(f"{file!r} is not the name of a cgroup file")
-    return list(limits.unified)
+    # Of several lines, such as those of io.max, the kernel takes one a write.
+    return [(file, line) for file, text in limits.unified for line in text.splitlines() or [text]]

@@ -291,13 +291,15 @@ class OciResources(Value):
 
 
 class OciIntelRdt(Value):
-    """``linux.intelRdt``: a class of service of resctrl, and lines for its ``schemata``."""
+    """``linux.intelRdt``: a class of service of resctrl, and lines for its ``schemata``. CMT and MBM: monitoring before 1.3."""
 
     clos_id: str = ""
     schemata: tuple[str, ...] = ()
     l3_cache_schema: str = ""
     mem_bw_schema: str = ""
     enable_monitoring: bool = False
+    enable_cmt: bool = False
+    enable_mbm: bool = False
 
 
 class OciMemoryPolicy(Value):

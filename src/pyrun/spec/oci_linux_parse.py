@@ -15,7 +15,6 @@ from pyrun.spec.oci_table import (
     RAW_OBJECT,
     STRING,
     STRING_MAP,
-    STRINGS,
     UINT32,
     USER_ID,
     Field,
@@ -136,6 +135,13 @@ def _write_net_device(device: tuple[str, oci.OciNetDevice]) -> tuple[str, object
     return host, {"name": inside.name} if inside.name else {}
 
 
+def _read_schemata(reader: Reader) -> tuple[str, ...]:
+    """A list of lines; before 1.3 it was one string of several."""
+    if isinstance(reader.value, str):
+        return tuple(reader.string().splitlines())
+    return reader.strings()
+
+
 def _read_personality_flags(reader: Reader) -> tuple[str, ...]:
     for flag in reader.items():
         raise flag.error(f"{quote(flag.string())}: the specification has no flag yet")
@@ -179,10 +185,12 @@ INTEL_RDT = Table(
     oci.OciIntelRdt,
     (
         Field("closID", "clos_id", STRING),
-        Field("schemata", "schemata", STRINGS),
+        Field("schemata", "schemata", Kind(_read_schemata, list)),
         Field("l3CacheSchema", "l3_cache_schema", STRING),
         Field("memBwSchema", "mem_bw_schema", STRING),
         Field("enableMonitoring", "enable_monitoring", BOOLEAN),
+        Field("enableCMT", "enable_cmt", BOOLEAN),
+        Field("enableMBM", "enable_mbm", BOOLEAN),
     ),
     check=_check_intel_rdt,
 )

@@ -80,9 +80,20 @@ def _check_mount(mount: oci.OciMount, reader: Reader) -> None:
         raise reader.member_error(missing, "required: uidMappings and gidMappings go together")
 
 
-def _check_version(spec: oci.OciSpec, reader: Reader) -> None:
-    if not spec.oci_version.startswith("1."):
-        raise reader.member_error("ociVersion", f"{quote(spec.oci_version)} is not supported; 1.x is")
+def _check_spec(spec: oci.OciSpec, reader: Reader) -> None:
+    if not _is_supported(spec.oci_version):
+        raise reader.member_error("ociVersion", f"{quote(spec.oci_version)} is not supported; 1.x is, such as '1.2.0'")
+    if "uts" not in [namespace.type for namespace in spec.linux.namespaces]:
+        for name, value in (("hostname", spec.hostname), ("domainname", spec.domainname)):
+            if value:
+                raise reader.member_error(name, "needs a uts namespace: one in namespaces")
+
+
+def _is_supported(version: str) -> bool:
+    """Whether it is a semantic version of the first major one."""
+    numbers = version.partition("+")[0].partition("-")[0].split(".")
+    digits = all([number.isdecimal() and number.isascii() for number in numbers])
+    return len(numbers) == 3 and digits and numbers[0] == "1"
 
 
 def _read_annotations(reader: Reader) -> tuple[tuple[str, str], ...]:
@@ -147,5 +158,5 @@ SPEC = Table(
         Field("annotations", "annotations", Kind(_read_annotations, dict)),
     ),
     foreign="freebsd solaris vm windows zos",
-    check=_check_version,
+    check=_check_spec,
 )
