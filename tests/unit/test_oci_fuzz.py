@@ -15,16 +15,17 @@ import pytest
 
 from pyrun.container.device_filter import device_filter
 from pyrun.container.oci_limits import oci_limits
-from pyrun.container.plan import Setting, plan_container
+from pyrun.container.plan import Setting, namespace_slot, plan_container
 from pyrun.errors import PyrunError, SpecError
 from pyrun.kernel.encode import gates_of
+from pyrun.spec.oci import OciSpec
 from pyrun.spec.oci_parse import load_oci, oci_to_json, parse_oci
 
 INPUTS = 100_000
 PARTS = 10
 # Ten times what the slowest takes on a busy machine.
 MOST_S = 5.0
-GIVEN = ("stdin", "stdout", "stderr")
+GIVEN = ("stdin", "stdout", "stderr", "gate", "console")
 DISK = {"major": 8, "minor": 0}
 MAPPING = {"containerID": 0, "hostID": 100_000, "size": 65_536}
 
@@ -83,6 +84,20 @@ USUAL: dict[str, Any] = {
         "readonlyPaths": ["/proc/sys"],
     },
 }
+RESOURCES: dict[str, Any] = {
+    "blockIO": {
+        "weight": 100,
+        "weightDevice": [DISK | {"weight": 50}],
+        "throttleReadBpsDevice": [DISK | {"rate": 5}],
+        "throttleWriteIOPSDevice": [DISK | {"rate": 0}],
+    },
+    "hugepageLimits": [{"pageSize": "2MB", "limit": 9_223_372_036_854_771_712}],
+    "rdma": {"mlx5_1": {"hcaHandles": 3}},
+    "network": {"classID": 5, "priorities": [{"name": "eth0", "priority": 1}]},
+    "unified": {"memory.high": "max"},
+    "memory": {"swappiness": 60, "kernel": -1},
+    "cpu": {"burst": 5, "realtimeRuntime": 1, "mems": "0", "idle": 1},
+}
 RARE: dict[str, Any] = {
     "ociVersion": "1.3.0",
     "root": {"path": "rootfs"},
@@ -115,34 +130,28 @@ RARE: dict[str, Any] = {
             {"type": "user"},
             {"type": "mount"},
             {"type": "time"},
+            {"type": "uts"},
             {"type": "network", "path": "/proc/1/ns/net"},
         ],
         "uidMappings": [MAPPING],
         "gidMappings": [MAPPING],
         "timeOffsets": {"monotonic": {"secs": 5, "nanosecs": 6}, "boottime": {"secs": -1}},
-        "resources": {
-            "blockIO": {
-                "weight": 100,
-                "weightDevice": [DISK | {"weight": 50}],
-                "throttleReadBpsDevice": [DISK | {"rate": 5}],
-                "throttleWriteIOPSDevice": [DISK | {"rate": 0}],
-            },
-            "hugepageLimits": [{"pageSize": "2MB", "limit": 9_223_372_036_854_771_712}],
-            "rdma": {"mlx5_1": {"hcaHandles": 3}},
-            "network": {"classID": 5, "priorities": [{"name": "eth0", "priority": 1}]},
-            "unified": {"memory.high": "max"},
-            "memory": {"swappiness": 60, "kernel": -1},
-            "cpu": {"burst": 5, "realtimeRuntime": 1, "mems": "0", "idle": 1},
-        },
+        "resources": RESOURCES,
         "rootfsPropagation": "slave",
         "personality": {"domain": "LINUX32"},
         "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
         "netDevices": {"eth9": {"name": "eth0"}},
-        "intelRdt": {"closID": "a", "schemata": ["L3:0=f"]},
-        "mountLabel": "x",
     },
 }
-BASES = (MINIMAL, USUAL, RARE)
+REFUSED: dict[str, Any] = MINIMAL | {
+    "linux": {
+        "namespaces": [{"type": "mount"}],
+        "intelRdt": {"closID": "a", "schemata": ["L3:0=f"], "enableCMT": False},
+        "mountLabel": "x",
+        "resources": RESOURCES,
+    },
+}
+BASES = (MINIMAL, USUAL, RARE, REFUSED)
 TEXTS = [json.dumps(base).encode() for base in BASES]
 
 HOSTILE: tuple[Any, ...] = (
@@ -244,7 +253,7 @@ def garble(text: bytes, dice: Random) -> bytes:
 
 def make_input(number: int) -> bytes:
     dice = Random(number)
-    which = dice.choices(range(len(BASES)), (2, 3, 3))[0]
+    which = dice.choices(range(len(BASES)), (2, 3, 3, 1))[0]
     if dice.random() < 0.3:
         return garble(TEXTS[which], dice)
     document = json.loads(TEXTS[which])
@@ -265,6 +274,14 @@ def complaint_of(action: Any) -> str:
     return ""
 
 
+def plan(spec: OciSpec) -> None:
+    """As the launcher does it, with a descriptor for everything that it would have opened."""
+    kinds = tuple([namespace.type for namespace in spec.linux.namespaces if namespace.path])
+    planned = plan_container(spec, Setting(bundle="/bundle", gate="gate", namespaces=kinds))
+    slots = [*[namespace_slot(kind) for kind in kinds], *[each.slot for each in planned.id_maps]]
+    gates_of(planned.steps, (*GIVEN, *slots))
+
+
 def run_one(number: int) -> str:
     """How far the input came."""
     data = make_input(number)
@@ -280,7 +297,7 @@ def run_one(number: int) -> str:
         if resources is not None:
             device_filter(resources.devices)
         complaints = [
-            complaint_of(lambda: gates_of(plan_container(spec, Setting()).steps, GIVEN)),
+            complaint_of(lambda: plan(spec)),
             complaint_of(lambda: oci_limits(resources).writes() if resources is not None else None),
         ]
         reached = "planned" if not complaints[0] else "read"

@@ -100,7 +100,14 @@ namespace_types = ["pid", "network", "mount", "ipc", "uts", "user", "cgroup"]
 namespaces = st.builds(oci.OciNamespace, st.sampled_from(namespace_types), st.just("") | paths)
 offsets = st.builds(oci.OciTimeOffset, st.sampled_from(CLOCKS), int64, st.integers(0, 999_999_999))
 devices = st.builds(
-    oci.OciDevice, paths, st.sampled_from("cubp"), uint32, uint32, maybe(st.integers(0, 0o7777)), maybe(ids), maybe(ids)
+    oci.OciDevice,
+    paths,
+    st.sampled_from("cubp"),
+    st.integers(0, 4095),
+    st.integers(0, 2**20 - 1),
+    maybe(st.integers(0, 0o7777)),
+    maybe(ids),
+    maybe(ids),
 )
 accesses = st.lists(st.sampled_from("rwm"), unique=True).map("".join)
 rules = st.builds(oci.OciDeviceRule, st.booleans(), st.sampled_from("acb"), maybe(uint32), maybe(uint32), accesses)
@@ -378,6 +385,10 @@ def test_null_and_empty_fields_are_absent() -> None:
             "/linux/timeOffsets/boottime/nanosecs: must be between 0 and 999999999, found 1000000000",
         ),
         (linux(devices=[{"path": "/dev/x", "type": "c"}]), "/linux/devices/0/major: required for a device of type 'c'"),
+        (
+            linux(devices=[{"path": "/dev/x", "type": "c", "major": 4096, "minor": 0}]),
+            "/linux/devices/0/major: must be between 0 and 4095, found 4096",
+        ),
         (linux(devices=[{"path": "/dev/x", "type": "x"}]), "/linux/devices/0/type: 'x' is none of 'c', 'u', 'b', 'p'"),
         (
             linux(resources={"blockIO": {"weight": 1}}),

@@ -343,7 +343,8 @@ def _is_read_only_later(mount: Mount) -> bool:
 
 
 def _remount(mount: Mount) -> list[Step]:
-    plan, steps = mount.plan, list[Step]()
+    plan = mount.plan
+    steps: list[Step] = []
     options = (*plan.data, *plan.super_options)
     if options:
         steps.append(Reconfigure(mount.target, options, at=ROOT))

@@ -45,6 +45,9 @@ MEMORY_POLICIES = (
 )
 MEMORY_POLICIES_WITHOUT_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
 MEMORY_POLICY_FLAGS = ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")
+# The kernel's device numbers have 12 and 20 bits (MINORBITS of linux/kdev_t.h); of larger ones it would make another device.
+MAX_MAJOR = 2**12 - 1
+MAX_MINOR = 2**20 - 1
 # IFNAMSIZ of linux/if.h, without the NUL.
 MAX_NET_DEVICE_NAME = 15
 
@@ -172,8 +175,8 @@ DEVICE = Table(
     (
         Field("path", "path", ABSOLUTE),
         Field("type", "type", one_of("c", "u", "b", "p")),
-        Field("major", "major", UINT32, always=True),
-        Field("minor", "minor", UINT32, always=True),
+        Field("major", "major", integer(0, MAX_MAJOR), always=True),
+        Field("minor", "minor", integer(0, MAX_MINOR), always=True),
         Field("fileMode", "file_mode", FILE_MODE),
         Field("uid", "uid", USER_ID),
         Field("gid", "gid", USER_ID),
