@@ -36,6 +36,7 @@ CHILD_SOURCES = [
     "csrc/step_mount_old.c",
     "csrc/step_namespace.c",
     "csrc/step_process.c",
+    "csrc/step_scheduling.c",
     "csrc/step_terminal.c",
 ]
 

@@ -86,6 +86,14 @@ static step_function *const step_functions[] = {
     [PLAN_TERMINAL] = step_terminal,
     [PLAN_NAMESPACE_ROOT] = step_namespace_root,
     [PLAN_NEW_PID_NAMESPACE] = step_new_pid_namespace,
+    [PLAN_SCHEDULER] = step_scheduler,
+    [PLAN_IO_PRIORITY] = step_io_priority,
+    [PLAN_AFFINITY] = step_affinity,
+    [PLAN_PERSONALITY] = step_personality,
+    [PLAN_MEMORY_POLICY] = step_memory_policy,
+    [PLAN_STDIO_OWNER] = step_stdio_owner,
+    [PLAN_RAISE_CAPABILITIES] = step_raise_capabilities,
+    [PLAN_CAPABILITY_SETS] = step_capability_sets,
 };
 
 /* What the fields of a kind must hold, for plan_check(): slots that the step reads or fills, strings that it needs, and which
@@ -136,7 +144,7 @@ static const struct shape shapes[] = {
     {.kind = PLAN_PARENT_DEATH_SIGNAL},
     {.kind = PLAN_FIND_PROGRAM, .strings = 3},
     {.kind = PLAN_GATE, .maybe = 1},
-    {.kind = PLAN_SECCOMP, .strings = 1, .bytes = {1, 0, 0}, .unit_bytes = 1},
+    {.kind = PLAN_SECCOMP, .maybe = 1, .strings = 1, .bytes = {1, 0, 0}, .unit_bytes = 1},
     {.kind = PLAN_EXEC, .maybe = 1, .list = {0, 1, 2}},
     {.kind = PLAN_CLOSE, .slots = 1},
     {.kind = PLAN_AWAIT, .slots = 1},
@@ -146,6 +154,14 @@ static const struct shape shapes[] = {
     {.kind = PLAN_TERMINAL, .maybe = 1, .slots = 6, .strings = 1},
     {.kind = PLAN_NAMESPACE_ROOT},
     {.kind = PLAN_NEW_PID_NAMESPACE},
+    {.kind = PLAN_SCHEDULER, .strings = 1, .bytes = {1, 0, 0}, .unit_bytes = 1},
+    {.kind = PLAN_IO_PRIORITY},
+    {.kind = PLAN_AFFINITY, .strings = 1, .bytes = {1, 0, 0}, .unit_bytes = 1},
+    {.kind = PLAN_PERSONALITY},
+    {.kind = PLAN_MEMORY_POLICY, .bytes = {2, 0, 0}, .unit_bytes = 1},
+    {.kind = PLAN_STDIO_OWNER, .slots = 7},
+    {.kind = PLAN_RAISE_CAPABILITIES},
+    {.kind = PLAN_CAPABILITY_SETS},
 };
 
 /* ---- is the block what it says it is ---- */

@@ -89,7 +89,10 @@ step_function step_open_directory, step_mkdir, step_mknod, step_symlink, step_wr
     step_duplicate, step_close_range, step_close;
 /* step_process.c */
 step_function step_rlimit, step_oom_score_adj, step_bounding_set, step_user, step_capabilities, step_no_new_privileges,
-    step_umask, step_new_session, step_controlling_terminal, step_keyring, step_parent_death_signal, step_seccomp;
+    step_umask, step_new_session, step_controlling_terminal, step_keyring, step_parent_death_signal, step_seccomp,
+    step_stdio_owner, step_raise_capabilities, step_capability_sets;
+/* step_scheduling.c */
+step_function step_scheduler, step_io_priority, step_affinity, step_personality, step_memory_policy;
 /* step_exec.c */
 step_function step_find_program, step_gate, step_exec;
 

@@ -63,7 +63,7 @@
     X(PARENT_DEATH_SIGNAL, 33)  /* arg0 signal */                                                                     \
     X(FIND_PROGRAM, 34)         /* str0 program, str1 PATH: fails as the exec would, but earlier */                   \
     X(GATE, 35)                 /* tell the parent, then wait for a byte: from fd0, or else from the parent */        \
-    X(SECCOMP, 36)              /* str0 struct sock_filter (arg0 bytes), arg1 SECCOMP_FILTER_FLAG_* */                \
+    X(SECCOMP, 36) /* str0 struct sock_filter (arg0 bytes), arg1 SECCOMP_FILTER_FLAG_*, fd0 -> listener */            \
     X(EXEC, 37)  /* str0 program (none: the found one), str1 argv (arg0), str2 env (arg1), fd0 file to run instead */ \
     X(CLOSE, 38) /* fd0 */                                                                                            \
     X(AWAIT, 39) /* fd0: until it can be read or its other end is closed */                                           \
@@ -71,8 +71,16 @@
     X(COPY_UP, 41)     /* fd0 directory or nothing, fd1 tree, arg0 PLAN_COPY_* */                                     \
     X(CHROOT, 42)      /* fd0 the new root, which lies over the old one */                                            \
     X(TERMINAL, 50) /* fd0 at, str0 its ptmx, fd1 socket for the other end, fd2 -> terminal, arg0,1 rows, columns */  \
-    X(NAMESPACE_ROOT, 51)    /* arg0 uid, arg1 gid: whose a user namespace's set-up is */                             \
-    X(NEW_PID_NAMESPACE, 52) /* the plan goes on in a child that is the namespace's first process */
+    X(NAMESPACE_ROOT, 51)     /* arg0 uid, arg1 gid: whose a user namespace's set-up is */                            \
+    X(NEW_PID_NAMESPACE, 52)  /* the plan goes on in a child that is the namespace's first process */                 \
+    X(SCHEDULER, 53)          /* str0 struct sched_attr (arg0 bytes) */                                               \
+    X(IO_PRIORITY, 54)        /* arg0 class and priority, as ioprio_set(2) has them */                                \
+    X(AFFINITY, 55)           /* str0 mask of processors (arg0 bytes) */                                              \
+    X(PERSONALITY, 56)        /* arg0 */                                                                              \
+    X(MEMORY_POLICY, 57)      /* arg0 MPOL_*, str0 mask of nodes (arg1 bytes) */                                      \
+    X(STDIO_OWNER, 58)        /* fd0, fd1, fd2 descriptors, arg0 uid */                                               \
+    X(RAISE_CAPABILITIES, 59) /* arg0 mask: into the effective set */                                                 \
+    X(CAPABILITY_SETS, 60)    /* arg0 effective, arg1 permitted, arg2 inheritable; the ambient set is left alone */
 
 enum plan_kind {
 #define X(name, number) PLAN_##name = number,

@@ -82,6 +82,37 @@ long step_user(struct child *child, const struct plan_step *step)
     return sys_setresuid(uid, uid, uid);
 }
 
+#define TERMINAL_MAJOR_FIRST 136 /* Unix98 terminals, Documentation/admin-guide/devices.txt */
+#define TERMINAL_MAJOR_LAST 143
+
+/* A device that others use, too, stays theirs: /dev/null must not become the program's. */
+static int is_shared_device(const struct statx *status)
+{
+    unsigned int type = status->stx_mode & S_IFMT;
+    return type == S_IFBLK || (type == S_IFCHR && (status->stx_rdev_major < TERMINAL_MAJOR_FIRST ||
+                                                   status->stx_rdev_major > TERMINAL_MAJOR_LAST));
+}
+
+/* So that the program can open /dev/stdout anew, or its terminal. What cannot have another owner is left as it is: it is not mapped in
+ * our user namespace, or on a read-only file system. */
+static long own(int fd, __u32 uid)
+{
+    struct statx status;
+    long ret = sys_statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_UID, &status);
+    if (ret < 0 || status.stx_uid == uid || is_shared_device(&status))
+        return ret;
+    ret = SYS3(__NR_fchown, fd, uid, -1);
+    return ret == -EPERM || ret == -EINVAL || ret == -EROFS ? 0 : ret;
+}
+
+long step_stdio_owner(struct child *child, const struct plan_step *step)
+{
+    long ret = 0;
+    for (int i = 0; i < 3 && ret >= 0; i++)
+        ret = own(step_fd(child, step, i), (__u32)step->arg[0]);
+    return ret;
+}
+
 static long set_ambient(__u64 mask)
 {
     long ret = sys_prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
@@ -91,9 +122,8 @@ static long set_ambient(__u64 mask)
     return ret < 0 ? ret : 0;
 }
 
-long step_capabilities(struct child *child, const struct plan_step *step)
+static long set_three(const struct plan_step *step)
 {
-    (void)child;
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2];
     for (int i = 0; i < 2; i++) {
@@ -101,8 +131,34 @@ long step_capabilities(struct child *child, const struct plan_step *step)
         data[i].permitted = (__u32)(step->arg[1] >> (32 * i));
         data[i].inheritable = (__u32)(step->arg[2] >> (32 * i));
     }
-    long ret = sys_capset(&header, data);
+    return sys_capset(&header, data);
+}
+
+long step_capabilities(struct child *child, const struct plan_step *step)
+{
+    (void)child;
+    long ret = set_three(step);
     return ret < 0 ? ret : set_ambient(step->arg[3]);
+}
+
+long step_capability_sets(struct child *child, const struct plan_step *step)
+{
+    (void)child;
+    return set_three(step);
+}
+
+/* Of what is permitted. */
+long step_raise_capabilities(struct child *child, const struct plan_step *step)
+{
+    (void)child;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    long ret = sys_capget(&header, data);
+    if (ret < 0)
+        return ret;
+    for (int i = 0; i < 2; i++)
+        data[i].effective |= (__u32)(step->arg[0] >> (32 * i));
+    return sys_capset(&header, data);
 }
 
 long step_no_new_privileges(struct child *child, const struct plan_step *step)
@@ -163,5 +219,7 @@ long step_seccomp(struct child *child, const struct plan_step *step)
     if (ret < 0)
         return ret;
     child->filtered = 1;
+    if (step->fd[0] != PLAN_NO_SLOT) /* the launcher takes it from there; after the filter no call is made for it */
+        child->slots[step->fd[0]].fd = (int)ret;
     return 0;
 }

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from pyrun.container.plan import Setting as Setting
     from pyrun.container.plan import has_early_hooks as has_early_hooks
     from pyrun.container.plan import plan_container as plan_container
+    from pyrun.container.process import preserved_slot as preserved_slot
     from pyrun.container.root_plan import read_links as read_links
+    from pyrun.container.seccomp_notify import has_listener as has_listener
+    from pyrun.container.seccomp_notify import send_listener as send_listener
     from pyrun.errors import AlreadyExists as AlreadyExists
     from pyrun.errors import CleanupErrors as CleanupErrors
     from pyrun.errors import ExecError as ExecError
@@ -127,7 +130,9 @@ _EXPORTS = {
     "container.oci_limits": ("oci_limits",),
     "container.oci_resources": ("apply_resources", "update_resources"),
     "container.plan": ("ContainerPlan", "Setting", "has_early_hooks", "plan_container"),
+    "container.process": ("preserved_slot",),
     "container.root_plan": ("read_links",),
+    "container.seccomp_notify": ("has_listener", "send_listener"),
     "errors": (
         "AlreadyExists",
         "CleanupErrors",
@@ -247,6 +252,7 @@ __all__ = [
     "exec_process",
     "find_cgroup_root",
     "has_early_hooks",
+    "has_listener",
     "kill_pod",
     "list_pods",
     "load_json",
@@ -268,6 +274,7 @@ __all__ = [
     "plan_exec",
     "plan_host_hook",
     "plan_pod",
+    "preserved_slot",
     "read_features",
     "read_links",
     "read_machine",
@@ -277,6 +284,7 @@ __all__ = [
     "remove_tree",
     "replace",
     "run",
+    "send_listener",
     "signal_name",
     "spawn",
     "standalone_oci",

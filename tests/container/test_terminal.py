@@ -81,7 +81,9 @@ def test_the_program_has_a_terminal_of_its_own_devpts(root: Path) -> None:
 
 def test_it_controls_the_session(root: Path) -> None:
     """/dev/tty can be opened by nobody else, and Ctrl-C is a signal."""
-    with with_terminal(terminal_spec(root, "trap 'echo caught; exit 0' INT; echo ready; sleep 100 & wait")) as (
+    with with_terminal(
+        terminal_spec(root, "trap 'echo caught; exit 0' INT; echo ready; while :; do sleep 0.1; done")
+    ) as (
         process,
         master,
     ):

@@ -41,12 +41,14 @@ def example(cls: type[Step]) -> Step:
         "argv": ("a", "b"),
         "env": ("K=v",),
         "data": b"bytes",
-        "program": b"\x06\0\0\0\0\0\xff\x7f" if cls is steps.LoadFilter else "/bin/true",
+        "program": b"\x06\0\0\0\0\0\xff\x7f" if issubclass(cls, steps.LoadFilter) else "/bin/true",
         "name": "net.ipv4.ip_forward" if cls is steps.SetSysctl else "name",
     }
     number = {"mask", "signal", "value", "uid", "gid", "effective", "permitted", "inheritable", "ambient"}
     number |= {"resource", "soft", "hard", "major", "minor", "number", "first", "last", "create_mode", "filter_flags"}
     number |= {"recursive", "create", "on_exec", "rows", "columns", "map_all", "keep", "content", "if_exists"}
+    number |= {"policy", "scheduler_flags", "nice", "priority", "runtime_ns", "deadline_ns", "period_ns", "io_class"}
+    number |= {"persona"}
     values = {field: by_name.get(field, 1 if field in number else field) for field in cls._fields}
     if cls is steps.SetSysctl:
         values["value"] = "1"
@@ -63,15 +65,30 @@ def test_fields_of_a_step_are_those_that_plan_h_lists(cls: type[Step]) -> None:
     comment = re.search(rf"^\s*X\({cls.kind}, \d+\)(.*)$", PLAN_H.read_text(), re.MULTILINE)
     assert comment
     text = re.sub(r"arg(\d),(\d)", r"arg\1 arg\2", comment[1])
-    given = ("source", "at", "tree", "root", "terminal", "file", "socket", "id_map", "directory")
+    given = (
+        "source",
+        "at",
+        "tree",
+        "root",
+        "terminal",
+        "file",
+        "socket",
+        "id_map",
+        "directory",
+        "stdin",
+        "stdout",
+        "stderr",
+    )
     encoder = encode.Encoder(dict.fromkeys(given, 9))
     slots, strings, numbers = example(cls).fields(encoder)
     used = {f"fd{i}" for i, slot in enumerate(slots) if slot != lib.PLAN_NO_SLOT}
     used |= {f"str{i}" for i, string in enumerate(strings) if string}
     used |= {f"arg{i}" for i, number in enumerate(numbers) if number}
     listed = set(re.findall(r"\b(?:fd|str|arg)\d\b", text))
-    if cls is steps.SetSysctl:
+    if cls in (steps.SetSysctl, steps.SetSecurityLabel):
         listed -= {"fd0", "arg1"}  # a path of the child's own, to a file that exists
+    if cls is steps.LoadFilter:
+        listed -= {"fd0"}  # without a listener
     assert used == listed
 
 

@@ -41,6 +41,13 @@ EXAMPLES: dict[type[s.Step], s.Step] = {
         s.ChangeRoot("root"),
         s.SetRootPropagation("shared"),
         s.CopyUp("below", "tree"),
+        s.SetScheduler(1),
+        s.SetIoPriority(1, 1),
+        s.OwnStdio(1, "a", "b", "c"),
+        s.SetSecurityLabel("SELinux", "exec", "label"),
+        s.RaiseCapabilities(1),
+        s.DropCapabilities(1, 1, 1),
+        s.LoadListenedFilter(b""),
         s.LoopbackUp(),
         s.SetHostname("h"),
         s.NewSession(),
@@ -139,6 +146,7 @@ def sample_plans() -> list[tuple[s.Step, ...]]:
     )
     plans += [plan_container(config, Setting(placed=True, no_pivot=no_pivot)).steps for no_pivot in (False, True)]
     plans.append(plan_container(in_user_namespace(process)).steps)
+    plans += [plan_container(with_everything(process, f"SCMP_ACT_{action}")).steps for action in ("NOTIFY", "LOG")]
     return plans
 
 
@@ -154,6 +162,24 @@ def in_user_namespace(process: oci.OciProcess) -> oci.OciSpec:
     )
     mounts = (oci.OciMount("/proc", "proc"), oci.OciMount("/dev/pts", "devpts"))
     return oci.OciSpec(oci.OciRoot("/"), replace(process, terminal=True), mounts=mounts, linux=linux)
+
+
+def with_everything(process: oci.OciProcess, action: str) -> oci.OciSpec:
+    """What a process can have besides, and a filter without no_new_privs."""
+    process = replace(
+        process,
+        user=oci.OciUser(5),
+        scheduler=oci.OciScheduler("SCHED_BATCH"),
+        io_priority=oci.OciIoPriority("IOPRIO_CLASS_BE", 1),
+        selinux_label="label",
+        capabilities=oci.OciCapabilities(),
+    )
+    rule = {"names": ["getpid"], "action": action}
+    seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x", "syscalls": [rule]}
+    maps = (oci.OciIdMapping(0, 1000, 1),)
+    namespaces = tuple([oci.OciNamespace(kind) for kind in ("user", "pid", "mount")])
+    linux = oci.OciLinux(namespaces=namespaces, uid_mappings=maps, gid_mappings=maps, seccomp=seccomp)
+    return oci.OciSpec(oci.OciRoot("/"), process, linux=linux)
 
 
 def test_every_rule_is_about_a_plan_that_there_is() -> None:
@@ -181,5 +207,5 @@ def test_moving_one_step_of_a_real_plan_is_noticed_when_it_matters(data: st.Data
 
 def test_reasons_are_the_steps_own_and_those_of_its_rules() -> None:
     found: Any = reasons(s.LoadFilter(b""))
-    assert found == [s.LoadFilter.reason, "the program never runs without it"]
+    assert found == [s.LoadFilter.reason, "until then CAP_SYS_ADMIN is needed", "the program never runs without it"]
     assert reasons(s.Exec(("sh",))) == [s.Exec.reason]

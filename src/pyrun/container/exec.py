@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from pyrun.container.plan import Setting, become, before_namespaces, new_session, new_terminal, run_program
+from pyrun.container.plan import Setting
+from pyrun.container.process import (
+    become,
+    before_namespaces,
+    exec_affinity,
+    memory_and_personality,
+    new_session,
+    new_terminal,
+    run_program,
+    security_labels,
+)
 from pyrun.container.root_plan import ROOT
 from pyrun.kernel.step import BecomeNamespaceRoot, JoinNamespaces, OpenDirectory
 from pyrun.value import replace
@@ -37,15 +47,20 @@ def plan_exec(
     *kinds* are the namespaces to join; the PID namespace and the cgroup are for spawn. The program has what the container's has:
     capabilities, user, filter, no new privileges. Of *setting* what concerns a process counts.
     """
-    setting = setting or Setting(death_signal=death_signal, gated=False)
+    setting = setting or Setting(joined=tuple(kinds), death_signal=death_signal, gated=False)
     terminal = [new_terminal(process, "/dev/pts/ptmx", ROOT)] if process.terminal and setting.console else []
+    first, last = exec_affinity(process)
     return (
+        *first,
         *before_namespaces(process),
+        *memory_and_personality(spec.linux),
+        *security_labels(process),
         JoinNamespaces(CONTAINER, tuple(kinds)),
         *([BecomeNamespaceRoot()] if "user" in kinds else []),
         *new_session(setting),
         OpenDirectory("/", ROOT),
         *terminal,
-        *become(process, setting),
-        *run_program(spec, process, setting),
+        *last,
+        *become(process, setting, filtered=spec.linux.seccomp is not None),
+        *run_program(spec.linux.seccomp, process, setting),
     )

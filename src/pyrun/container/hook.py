@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrun.container.exec import CONTAINER, plan_exec
-from pyrun.container.plan import STDIO
+from pyrun.container.process import STDIO
 from pyrun.kernel.step import Duplicate, Exec, FindProgram, JoinNamespaces, NewSession
 from pyrun.value import replace
 

@@ -13,6 +13,16 @@ The order of the steps is the whole of the matter, and it is the order of the fu
 from __future__ import annotations
 
 from pyrun.container.not_planned import refuse_not_planned
+from pyrun.container.process import (
+    TERMINAL,
+    become,
+    before_namespaces,
+    memory_and_personality,
+    new_session,
+    new_terminal,
+    run_program,
+    security_labels,
+)
 from pyrun.container.root_plan import (
     ROOT,
     enter_root,
@@ -27,42 +37,23 @@ from pyrun.container.root_plan import (
     place,
     read_mounts,
 )
-from pyrun.container.seccomp import seccomp_filter, seccomp_flags
-from pyrun.container.security import capability_mask
+from pyrun.container.security import ALL_CAPABILITIES_MASK, unknown_capabilities
 from pyrun.container.sysctl import check_sysctl
 from pyrun.errors import SpecError
 from pyrun.kernel.step import (
     Attach,
     Await,
     BecomeNamespaceRoot,
-    ChangeDirectory,
     Checkpoint,
-    ControllingTerminal,
-    Duplicate,
-    Exec,
-    FindProgram,
-    Gate,
-    JoinKeyring,
     JoinNamespaces,
-    LimitBoundingSet,
-    LoadFilter,
     LoopbackUp,
     NewPidNamespace,
-    NewSession,
-    NewTerminal,
     NewTimeNamespace,
-    NoNewPrivileges,
     OpenTree,
-    ParentDeathSignal,
-    SetCapabilities,
     SetDomainname,
     SetHostname,
-    SetOomScoreAdj,
     SetPropagation,
-    SetRlimit,
     SetSysctl,
-    SetUmask,
-    SetUser,
     Unshare,
 )
 from pyrun.value import Value
@@ -75,20 +66,9 @@ if TYPE_CHECKING:
 
 PAUSE = "pause"
 PAUSE_READY = "pause to be ready"
-STDIO = ("stdin", "stdout", "stderr")
 PLACED = "to be placed"
-CONSOLE = "console"
-TERMINAL = "terminal"
 CONSOLE_TREE = "console device"
-FIRST_PRESERVED = 3
 HOOKS = "hooks"
-
-# Numbers of getrlimit(2), the same on x86_64 and aarch64 (include/uapi/asm-generic/resource.h).
-RLIMITS = (
-    *("RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC"),
-    *("RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE"),
-    *("RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME"),
-)
 
 
 class Setting(Value):
@@ -103,7 +83,7 @@ class Setting(Value):
     ``namespaces`` are the kinds that are joined one by one, in this order, each with its slot (:func:`namespace_slot`);
     ``preserve_fds`` is how many descriptors from 3 on the program gets (:func:`preserved_slot`); ``console``: whether a terminal
     that it asks for is made here, its other end sent over the slot ``console``. Without ``new_keyring`` it keeps its launcher's;
-    ``keyring_name`` is the new one's.
+    ``keyring_name`` is the new one's. ``grantable`` are the capabilities that we can hand on (a mask).
 
     ``bundle`` is what relative paths begin at; ``no_pivot`` takes chroot(2) for pivot_root(2); ``links`` are the sources that are
     symlinks, as :func:`~pyrun.container.root_plan.read_links` finds them; ``cgroup`` is the directory of the container's cgroup,
@@ -123,6 +103,7 @@ class Setting(Value):
     console: bool = True
     new_keyring: bool = True
     keyring_name: str = ""
+    grantable: int = ALL_CAPABILITIES_MASK
     bundle: str = ""
     no_pivot: bool = False
     links: tuple[tuple[str, str], ...] = ()
@@ -130,12 +111,13 @@ class Setting(Value):
 
 
 class ContainerPlan(Value):
-    """Steps, the namespaces that have to be there from the clone on (they are for children only), and the id maps whose slots
-    :class:`~pyrun.container.id_map.IdMaps` fills."""
+    """Steps, the namespaces that have to be there from the clone on (they are for children only), the id maps whose slots
+    :class:`~pyrun.container.id_map.IdMaps` fills, and what of the specification is left out, as it allows, each in a sentence."""
 
     steps: Plan
     clone_namespaces: tuple[str, ...]
     id_maps: tuple[IdMap, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPlan:
@@ -158,6 +140,8 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
         *open_root(spec, setting),
         *_enter_namespaces(spec, setting, own, by_slot),
         *(session if "user" in by_slot else ()),
+        *memory_and_personality(spec.linux),
+        *security_labels(process),
         *_furnish_namespaces(spec, own, by_slot),
         *open_sources(spec, mounts, setting, sandbox=True),
         *make_overlay(spec),
@@ -167,11 +151,11 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
         *hide(spec, mounts, setting),
         *([Checkpoint(HOOKS)] if has_early_hooks(spec) else []),
         *enter_root(spec, setting),
-        *become(process, setting),
-        *run_program(spec, process, setting),
+        *become(process, setting, filtered=spec.linux.seccomp is not None),
+        *run_program(spec.linux.seccomp, process, setting),
     )
     clone_namespaces = ("pid",) if "pid" in own and "user" not in by_slot else ()
-    return ContainerPlan(steps, clone_namespaces, id_maps(spec, mounts))
+    return ContainerPlan(steps, clone_namespaces, id_maps(spec, mounts), unknown_capabilities(process.capabilities))
 
 
 def has_early_hooks(spec: OciSpec) -> bool:
@@ -182,11 +166,6 @@ def has_early_hooks(spec: OciSpec) -> bool:
 def namespace_slot(kind: str) -> str:
     """The slot of a namespace that is joined by a descriptor of its own."""
     return f"namespace {kind}"
-
-
-def preserved_slot(index: int) -> str:
-    """The slot of a descriptor that the program gets as number 3 + *index*."""
-    return f"preserved {index}"
 
 
 def _by_slot(spec: OciSpec, setting: Setting) -> tuple[str, ...]:
@@ -217,26 +196,6 @@ def _check_user_namespace(spec: OciSpec) -> None:
                 raise SpecError(f"/linux/{name}", f"the user namespace at /linux/namespaces/{i}/path has its mappings")
             if not each.path and not any([mapping.container_id == 0 for mapping in mappings]):
                 raise SpecError(f"/linux/{name}", "a new user namespace needs a mapping of its root, containerID 0")
-
-
-# ---- 1. in the host's mount namespace ----
-
-
-def before_namespaces(process: OciProcess) -> list[Step]:
-    steps: list[Step] = []
-    if process.oom_score_adj is not None:
-        steps.append(SetOomScoreAdj(process.oom_score_adj))
-    for i, limit in enumerate(process.rlimits):
-        if limit.type not in RLIMITS:
-            raise SpecError(f"/process/rlimits/{i}/type", f"{limit.type!r} is not a resource limit")
-        steps.append(SetRlimit(limit.type, RLIMITS.index(limit.type), limit.soft, limit.hard))
-    return steps
-
-
-def new_session(setting: Setting) -> list[Step]:
-    if not setting.new_keyring:
-        return [NewSession()]
-    return [NewSession(), JoinKeyring(setting.keyring_name or None)]
 
 
 # ---- 2. namespaces ----
@@ -291,52 +250,3 @@ def _terminal(mounts: tuple[Mount, ...], process: OciProcess, setting: Setting) 
         OpenTree("", CONSOLE_TREE, TERMINAL, recursive=False),
         Attach(CONSOLE_TREE, "/dev/console", at=ROOT, create=True),
     ]
-
-
-def new_terminal(process: OciProcess, path: str, at: str) -> NewTerminal:
-    size = process.console_size
-    rows, columns = (size.height, size.width) if size is not None else (0, 0)
-    return NewTerminal(path, CONSOLE, TERMINAL, at, rows, columns)
-
-
-# ---- 4. what the program is and may ----
-
-
-def become(process: OciProcess, setting: Setting) -> list[Step]:
-    steps: list[Step] = [ChangeDirectory(process.cwd, at=ROOT, create_mode=0o755)]
-    user, capabilities = process.user, process.capabilities
-    if capabilities is not None:
-        steps.append(LimitBoundingSet(capability_mask(capabilities.bounding, "/process/capabilities/bounding")))
-    steps.append(SetUser(user.uid, user.gid, user.additional_gids))
-    if capabilities is not None:
-        sets = ("effective", "permitted", "inheritable", "ambient")
-        steps.append(
-            SetCapabilities(*[capability_mask(getattr(capabilities, s), f"/process/capabilities/{s}") for s in sets])
-        )
-    if process.no_new_privileges:
-        steps.append(NoNewPrivileges())
-    if setting.death_signal:
-        steps.append(ParentDeathSignal(setting.death_signal))
-    return steps
-
-
-def _descriptors(process: OciProcess, setting: Setting) -> list[Step]:
-    terminal = process.terminal and setting.console
-    steps: list[Step] = [ControllingTerminal(TERMINAL)] if terminal else []
-    # Descriptors to keep first: theirs are the numbers that are in nobody's way yet.
-    steps += [Duplicate(preserved_slot(i), FIRST_PRESERVED + i) for i in range(setting.preserve_fds)]
-    return steps + [Duplicate(TERMINAL if terminal else name, number) for number, name in enumerate(STDIO)]
-
-
-def run_program(spec: OciSpec, process: OciProcess, setting: Setting) -> list[Step]:
-    search = next((entry[5:] for entry in process.env if entry.startswith("PATH=")), "/bin:/usr/bin")
-    steps: list[Step] = [*_descriptors(process, setting)]
-    if process.user.umask is not None:
-        steps.append(SetUmask(process.user.umask))
-    if setting.gated:
-        steps += [FindProgram(process.args[0], search), Gate(source=setting.gate or None)]
-    elif "/" not in process.args[0]:  # without a gate, the exec is as early to tell of a program that is none
-        steps.append(FindProgram(process.args[0], search))
-    if spec.linux.seccomp is not None:
-        steps.append(LoadFilter(seccomp_filter(spec.linux.seccomp), seccomp_flags(spec.linux.seccomp)))
-    return [*steps, Exec(process.args, process.env)]

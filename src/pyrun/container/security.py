@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pyrun.spec.oci import OciCapabilities
+
 __all__ = [
     "ALL_CAPABILITIES_MASK",
     "CAPABILITY_NAMES",
@@ -81,6 +83,21 @@ def capability_mask(names: Iterable[str], pointer: str = "") -> int:
     return mask
 
 
+def known_capability_mask(names: Iterable[str]) -> int:
+    """The mask of those of *names* that are capabilities."""
+    return capability_mask([name for name in names if name in CAPABILITY_NUMBERS])
+
+
+def unknown_capabilities(capabilities: OciCapabilities | None) -> tuple[str, ...]:
+    """What is no capability, each in a sentence: the OCI specification wants a warning, not an error."""
+    if capabilities is None:
+        return ()
+    names = {name for field in capabilities._fields for name in getattr(capabilities, field)}
+    return tuple(
+        [f"{name!r} is not a capability that is known here: left out" for name in sorted(names - {*CAPABILITY_NUMBERS})]
+    )
+
+
 def capability_names(mask: int) -> tuple[str, ...]:
     """The names in *mask*, by number; a bit that has no name yet is left out."""
     return tuple([name for number, name in enumerate(CAPABILITY_NAMES) if mask >> number & 1])
@@ -100,4 +117,5 @@ def _status_mask(status: bytes, key: bytes) -> int:
     return int(status[start : status.index(b"\n", start)], 16)
 
 
+ADMIN_MASK = capability_mask(("CAP_SYS_ADMIN",))
 DEFAULT_CAPABILITY_MASK = capability_mask(DEFAULT_CAPABILITIES)

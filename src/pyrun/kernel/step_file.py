@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -124,6 +125,29 @@ class SetSysctl(Step):
     def fields(self, encoder: Encoder) -> Fields:
         path = "/proc/sys/" + (self.name if "/" in self.name else self.name.replace(".", "/"))
         data = self.value.encode()
+        return (encoder.slot(None),), (encoder.text(path), encoder.data(data)), (len(data),)
+
+
+class SetSecurityLabel(Step):
+    """Write to a file in /proc/thread-self/attr: what a security module is to make of the program at its exec."""
+
+    module: str
+    file: str
+    label: str
+    kind = "WRITE_FILE"
+    reason = "the security module confines the program from its exec on"
+
+    def describe(self) -> str:
+        return f"{self.module} label {self.label}"
+
+    def hint(self, error: int) -> str:
+        if error in (errno.ENOENT, errno.EINVAL):
+            return f"this kernel has no {self.module}, or no such label is loaded"
+        return ""
+
+    def fields(self, encoder: Encoder) -> Fields:
+        path = f"/proc/thread-self/attr/{self.file}"
+        data = (f"exec {self.label}" if self.module == "AppArmor" else self.label).encode()
         return (encoder.slot(None),), (encoder.text(path), encoder.data(data)), (len(data),)
 
 

@@ -75,6 +75,23 @@ class SetUser(Step):
         return (), (encoder.data(groups) if groups else 0,), (self.uid, self.gid, len(self.groups))
 
 
+class OwnStdio(Step):
+    """fchown(2) of the descriptors in three slots: so that ``uid`` can open /dev/stdout, or its terminal. Shared devices stay."""
+
+    uid: int
+    stdin: str
+    stdout: str
+    stderr: str
+    kind = "STDIO_OWNER"
+    reason = "the program may open its own descriptors anew"
+
+    def describe(self) -> str:
+        return f"owner {self.uid} of {self.stdin}, {self.stdout}, {self.stderr}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return tuple([encoder.slot(name) for name in (self.stdin, self.stdout, self.stderr)]), (), (self.uid,)
+
+
 class SetCapabilities(Step):
     """capset(2) and the ambient set."""
 
@@ -91,6 +108,37 @@ class SetCapabilities(Step):
 
     def fields(self, encoder: Encoder) -> Fields:
         return (), (), (self.effective, self.permitted, self.inheritable, self.ambient)
+
+
+class RaiseCapabilities(Step):
+    """capset(2): what is in ``mask``, of what is permitted, into the effective set."""
+
+    mask: int
+    kind = "RAISE_CAPABILITIES"
+    reason = "a filter without no_new_privs needs CAP_SYS_ADMIN (seccomp(2))"
+
+    def describe(self) -> str:
+        return f"raise capabilities {self.mask:#x}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (), (), (self.mask,)
+
+
+class DropCapabilities(Step):
+    """capset(2) alone: the sets that the program is to have. The filter that is on by then must allow it, and no more than it."""
+
+    effective: int
+    permitted: int
+    inheritable: int
+    kind = "CAPABILITY_SETS"
+    reason = "what loading the filter needed is not the program's"
+
+    def describe(self) -> str:
+        sets = (self.effective, self.permitted, self.inheritable)
+        return "capabilities effective {:#x} permitted {:#x} inheritable {:#x}".format(*sets)
+
+    def fields(self, encoder: Encoder) -> Fields:
+        return (), (), (self.effective, self.permitted, self.inheritable)
 
 
 class NoNewPrivileges(Step):
@@ -226,6 +274,23 @@ class LoadFilter(Step):
 
     def fields(self, encoder: Encoder) -> Fields:
         return (), (encoder.data(self.program),), (len(self.program), self.filter_flags)
+
+
+class LoadListenedFilter(LoadFilter):
+    """The same with SECCOMP_FILTER_FLAG_NEW_LISTENER: what it refers to a supervisor arrives at the descriptor in ``listener``.
+
+    The launcher takes it from the process at its gate, so this step stands before it. The filter must allow write(2), by which
+    the process tells that it is there.
+    """
+
+    listener: str = "seccomp listener"
+
+    def describe(self) -> str:
+        return f"{super().describe()} -> {self.listener}"
+
+    def fields(self, encoder: Encoder) -> Fields:
+        _, strings, (size, flags) = super().fields(encoder)
+        return (encoder.fill(self.listener),), strings, (size, flags | lib.SECCOMP_FILTER_FLAG_NEW_LISTENER)
 
 
 class Exec(Step):

@@ -7,7 +7,7 @@ import os
 import time
 
 from pyrun.container.exec import CONTAINER, exec_process, plan_exec
-from pyrun.container.plan import STDIO
+from pyrun.container.process import STDIO
 from pyrun.errors import KernelError, StateError
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.process import Process

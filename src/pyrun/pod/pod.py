@@ -12,7 +12,8 @@ import select
 import time
 
 from pyrun.container.lower import cgroup_name
-from pyrun.container.plan import PAUSE, PAUSE_READY, STDIO
+from pyrun.container.plan import PAUSE, PAUSE_READY
+from pyrun.container.process import STDIO
 from pyrun.errors import AlreadyExists, KernelError, PyrunError, StateError
 from pyrun.kernel.bare import bare_mount_namespace
 from pyrun.kernel.cgroup import Cgroup
