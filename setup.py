@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: two packages from two roots, the C core, three static programs, the compiled seccomp filter."""
+"""What pyproject.toml cannot say: packages from two roots, the C core, static programs, a script, the compiled seccomp filter."""
 
 import sys
 import tomllib
@@ -97,10 +97,13 @@ DEPENDS = [str(path.relative_to(HERE)) for path in sorted((HERE / "csrc").glob("
 setup(
     # Folders inside the two packages have no __init__.py where there is nothing to say in it.
     packages=[
-        name for root in ("src", "runtime") for name in find_namespace_packages(root, exclude=("*.__pycache__",))
+        name
+        for root in ("src", "runtime")
+        for name in find_namespace_packages(root, include=("pyrun*",), exclude=("*.__pycache__",))
     ],
     package_dir={"pyrun": "src/pyrun", "pyrun_runtime": "runtime/pyrun_runtime"},
     package_data={"pyrun": ["py.typed", "*.pyi", "container/*.bpf"], "pyrun_runtime": ["py.typed"]},
+    scripts=["runtime/scripts/pyrun-oci"],
     cffi_modules=["csrc/ffi_build.py:ffi"],
     ext_modules=[
         StaticExecutable("pyrun.pyrun-stage", ["csrc/stage.c", *CHILD_SOURCES], depends=DEPENDS),

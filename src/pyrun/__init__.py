@@ -295,12 +295,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
+    # Not importlib, which would be one more module, and brings warnings.
     if name in _MODULES:
-        value: object = import_module(f"pyrun.{_MODULES[name]}")
+        value: object = __import__(f"pyrun.{_MODULES[name]}", fromlist=[name])
     elif name in _HOME:
-        value = getattr(import_module(f"pyrun.{_HOME[name]}"), name)
+        value = getattr(__import__(f"pyrun.{_HOME[name]}", fromlist=[name]), name)
     else:
         raise AttributeError(f"module 'pyrun' has no attribute {name!r}")
     globals()[name] = value

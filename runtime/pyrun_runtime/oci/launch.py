@@ -23,8 +23,9 @@ from pyrun import (
     read_start_ticks,
     replace,
 )
-from pyrun_runtime.oci.cgroup import NewCgroup, destroy_cgroup, place_cgroup
+from pyrun_runtime.oci.cgroup import destroy_cgroup
 from pyrun_runtime.oci.descriptors import count_preserved, preserved_slots, send_pidfd, with_listen_fds
+from pyrun_runtime.oci.new_cgroup import NewCgroup, place_cgroup
 from pyrun_runtime.oci.notify import with_notify
 from pyrun_runtime.oci.store import CONFIG, State, with_process, write_file
 from pyrun_runtime.oci.terminal import Console

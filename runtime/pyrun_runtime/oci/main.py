@@ -45,6 +45,7 @@ VERBS = {
     "ps": ("ID", "list the processes of a container"),
     "pause": ("ID", "stop all processes of a container"),
     "resume": ("ID", "let the processes of a paused container go on"),
+    "update": ("ID", "change the limits of a container"),
     "events": ("ID", "show what a container uses, and when it runs out of memory"),
     "spec": ("", "write a configuration to begin with"),
     "features": ("", "show what of the specification is understood"),

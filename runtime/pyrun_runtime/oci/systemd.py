@@ -10,14 +10,14 @@ Property names and types: org.freedesktop.systemd1(5), systemd.resource-control(
 
 from __future__ import annotations
 
-from pyrun import NO_LIMIT, PyrunError, SpecError, Unsupported, Value
+from pyrun import NO_LIMIT, CpuMax, KernelError, Limits, PyrunError, SpecError, Unsupported, Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Protocol, TypeAlias
 
-    from pyrun import CpuMax, Limits
+    from pyrun import Cgroup
 
     Variant: TypeAlias = tuple[str, object]
     """D-Bus signature and value."""
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         def wait_job(self, job: str, timeout_s: float) -> str:
             """Wait for the end of *job*, an object path that a call returned; its result, "done" when all is well."""
 
-        def read_property(self, unit: str, interface: str, name: str) -> object:
-            """A property of the unit at object path *unit*."""
+        def read_property(self, path: str, interface: str, name: str) -> object:
+            """A property of the object at *path*."""
 
 
 POINTER = "/linux/cgroupsPath"
@@ -45,6 +45,7 @@ HIGHEST_CPU = 8191  # CONFIG_NR_CPUS goes no further
 QUOTA_STEP_US = 10_000  # systemd keeps a quota as whole per cents of a processor
 JOB_TIMEOUT_S = 30.0
 MANAGER = "org.freedesktop.systemd1"
+MANAGER_PATH = "/org/freedesktop/systemd1"
 UNIT_EXISTS = f"{MANAGER}.UnitExists"
 NO_SUCH_UNIT = f"{MANAGER}.NoSuchUnit"
 
@@ -91,6 +92,15 @@ def _check_slice(name: str) -> None:
         raise SpecError(POINTER, f"{name!r} is not the name of a slice")
 
 
+def expand_slice(name: str) -> str:
+    """The path of a slice: that of ``a-b.slice`` is ``/a.slice/a-b.slice``, that of the root is empty."""
+    stem = name.removesuffix(".slice")
+    if stem == "-":
+        return ""
+    parts = stem.split("-")
+    return "".join([f"/{'-'.join(parts[:count])}.slice" for count in range(1, len(parts) + 1)])
+
+
 # ---- properties ------------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +142,18 @@ def limit_properties(limits: Limits) -> list[Property]:
     return list(dict([*found, *_unified(limits.unified)]).items())
 
 
+def limits_in_force(group: Cgroup) -> Limits:
+    """Those that systemd keeps, as the group has them now."""
+
+    def read(file: str) -> str | None:
+        try:
+            return group.read_file(file).strip() or None
+        except KernelError:
+            return None  # without the controller
+
+    return Limits(unified=tuple([(file, text) for file in KEPT if (text := read(file)) is not None]))
+
+
 def _number(value: int) -> Variant:
     return "t", INFINITY if value == NO_LIMIT else value
 
@@ -168,6 +190,7 @@ UNIFIED = {
     "pids.max": "TasksMax",
 }
 UNIFIED_SETS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
+KEPT = (*UNIFIED, *UNIFIED_SETS, "cpu.max")
 
 
 def _unified(pairs: Iterable[tuple[str, str]]) -> list[Property]:
@@ -179,8 +202,6 @@ def _unified(pairs: Iterable[tuple[str, str]]) -> list[Property]:
         elif file in UNIFIED_SETS and words:
             found.append((UNIFIED_SETS[file], ("ay", _bitmap(text))))
         elif file == "cpu.max" and words and all([word == "max" or word.isdecimal() for word in words]):
-            from pyrun import CpuMax
-
             quota = NO_LIMIT if words[0] == "max" else int(words[0])
             found += _quota(CpuMax(quota, int(words[1])) if words[1:] else CpuMax(quota))
     return found
@@ -289,41 +310,38 @@ class Systemd:
         except BusError as error:
             if error.name != UNIT_EXISTS:
                 raise
-            self._reset_failed(unit)
+            self._reset_failed(unit.name)
             self._start(unit, properties)
 
     def _start(self, unit: Unit, properties: list[Property]) -> None:
         (job,) = self._bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", unit.name, "replace", properties, [])
         result = self._bus.wait_job(str(job), JOB_TIMEOUT_S)
         if result != "done":
-            self._reset_failed(unit)
+            self._reset_failed(unit.name)
             raise BusError(f"job {result}", f"could not start {unit.name}: its job ended with {result!r}")
 
-    def cgroup(self, unit: Unit) -> str:
-        """The path of the unit's cgroup below the root of cgroup v2, as systemd has it."""
-        (path,) = self._bus.call("GetUnit", "s", unit.name)
-        group = str(self._bus.read_property(str(path), f"{MANAGER}.Scope", "ControlGroup"))
-        if not group.strip("/"):
-            raise BusError("no cgroup", f"{unit.name} has no cgroup")
-        return group
+    def root(self) -> str:
+        """The cgroup below which systemd has its units; empty for the root."""
+        group = str(self._bus.read_property(MANAGER_PATH, f"{MANAGER}.Manager", "ControlGroup"))
+        return group.rstrip("/")
 
-    def set_properties(self, unit: Unit, properties: list[Property]) -> None:
+    def set_properties(self, unit: str, properties: list[Property]) -> None:
         """Change a unit that runs, until it ends."""
-        self._bus.call("SetUnitProperties", "sba(sv)", unit.name, True, properties)
+        self._bus.call("SetUnitProperties", "sba(sv)", unit, True, properties)
 
-    def stop(self, unit: Unit) -> None:
+    def stop(self, unit: str) -> None:
         """Kill what is in the unit and let it go. Nothing to do for one that is gone."""
         try:
-            (job,) = self._bus.call("StopUnit", "ss", unit.name, "replace")
+            (job,) = self._bus.call("StopUnit", "ss", unit, "replace")
             self._bus.wait_job(str(job), JOB_TIMEOUT_S)
         except BusError as error:
             if error.name != NO_SUCH_UNIT:
                 raise
         self._reset_failed(unit)
 
-    def _reset_failed(self, unit: Unit) -> None:
+    def _reset_failed(self, unit: str) -> None:
         try:
-            self._bus.call("ResetFailedUnit", "s", unit.name)
+            self._bus.call("ResetFailedUnit", "s", unit)
         except BusError:
             pass  # it had not failed, or is gone
 

@@ -10,7 +10,7 @@ from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import DBusConnection, Proxy, prep_socket
 from jeepney.wrappers import unwrap_msg
 
-from pyrun_runtime.oci.systemd import MANAGER, BusError, unavailable
+from pyrun_runtime.oci.systemd import MANAGER, MANAGER_PATH, BusError, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,19 +18,18 @@ if TYPE_CHECKING:
 
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
-PATH = "/org/freedesktop/systemd1"
 MANAGER_INTERFACE = f"{MANAGER}.Manager"
 TIMEOUT_S = 30.0
 
 
-def open_bus(*, user: bool | None = None, booted: str = BOOTED) -> SystemdBus:
-    """A connection to the systemd of the machine, or as somebody else than root (*user*) to one's own.
+def open_bus() -> SystemdBus:
+    """A connection to the systemd of the machine, or as somebody else than root to one's own.
 
     Raises :class:`pyrun.Unsupported` where systemd does not run or cannot be reached.
     """
-    if not os.path.isdir(booted):
-        raise unavailable(f"systemd does not run here ({booted} is missing)")
-    address = user_address() if (os.geteuid() != 0 if user is None else user) else system_address()
+    if not os.path.isdir(BOOTED):
+        raise unavailable(f"systemd does not run here ({BOOTED} is missing)")
+    address = system_address() if os.geteuid() == 0 else user_address()
     try:
         return SystemdBus(_connect(address))
     except (OSError, DBusErrorResponse) as error:
@@ -72,8 +71,8 @@ class SystemdBus:
 
     def __init__(self, connection: DBusConnection) -> None:
         self._connection = connection
-        self._manager = DBusAddress(PATH, MANAGER, MANAGER_INTERFACE)
-        wanted = {"type": "signal", "interface": MANAGER_INTERFACE, "member": "JobRemoved", "path": PATH}
+        self._manager = DBusAddress(MANAGER_PATH, MANAGER, MANAGER_INTERFACE)
+        wanted = {"type": "signal", "interface": MANAGER_INTERFACE, "member": "JobRemoved", "path": MANAGER_PATH}
         # Before the first job: a signal that comes when nobody listens is lost. The sender is checked by the bus, which knows
         # who has systemd's name; here it would be compared with a connection's number.
         self._ends: deque[Any] = deque()
@@ -97,8 +96,8 @@ class SystemdBus:
             self._send(self._manager, "Subscribe", "", ())
         return self._send(self._manager, method, signature, arguments)
 
-    def read_property(self, unit: str, interface: str, name: str) -> object:
-        address = DBusAddress(unit, MANAGER, "org.freedesktop.DBus.Properties")
+    def read_property(self, path: str, interface: str, name: str) -> object:
+        address = DBusAddress(path, MANAGER, "org.freedesktop.DBus.Properties")
         ((_, value),) = self._send(address, "Get", "ss", (interface, name))
         return value
 

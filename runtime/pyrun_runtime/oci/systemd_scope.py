@@ -1,74 +1,75 @@
-"""A container's scope, from before its first process is born to its removal."""
+"""The scope of one container, from before its first process is born to its removal."""
 
 from __future__ import annotations
 
-from pyrun import Cgroup, create, steps
+import os
+
+from pyrun import Cgroup, create, find_cgroup_root, oci_limits, steps
 from pyrun_runtime.oci.systemd import (
+    SYSTEM_SLICE,
+    USER_SLICE,
     Systemd,
-    Unit,
     annotation_properties,
+    expand_slice,
     limit_properties,
+    limits_in_force,
     parse_unit,
     scope_properties,
 )
+from pyrun_runtime.oci.systemd_bus import open_bus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun import Limits, OciSpec
+    from pyrun import OciSpec
+    from pyrun_runtime.oci.store import State
+    from pyrun_runtime.oci.systemd import Unit
 
-__all__ = ["NewScope", "parse_unit"]
+
+def unit_of(cgroups_path: str, id: str) -> Unit:
+    return parse_unit(cgroups_path, id, SYSTEM_SLICE if os.geteuid() == 0 else USER_SLICE)
 
 
-class NewScope:
-    """Makes the scope *unit* for the container of *spec*::
+def place_scope(spec: OciSpec, id: str) -> tuple[str, str]:
+    """Where systemd will put the scope: the path of its slice, and the name of the unit, which is the group's, too."""
+    unit = unit_of(spec.linux.cgroups_path, id)
+    with open_bus() as bus:
+        return f"{find_cgroup_root()}{Systemd(bus).root()}{expand_slice(unit.slice)}", unit.name
 
-        with NewScope(systemd, unit, "web", spec, limits) as group:
-            process = spawn(plan, cgroup=group)
 
-    At the end of the block the holder goes, and the scope with it if nobody was born in it; after an error it is stopped.
-    """
+class Holder:
+    """The process that a scope is made around. It does nothing, and ends when somebody else lives in the scope."""
 
-    def __init__(self, systemd: Systemd, unit: Unit, container: str, spec: OciSpec, limits: Limits) -> None:
-        self._systemd = systemd
-        self._unit = unit
-        self._container = container
-        self._extra = [*limit_properties(limits), *annotation_properties(spec.annotations)]
-        self._limits = limits
+    def __init__(self) -> None:
+        self._process = create((steps.Gate(),))
 
-    def __enter__(self) -> Cgroup:
-        self._holder = create((steps.Gate(),))
-        try:
-            self._holder.wait_created()
-            pid = self._holder.process.pid
-            properties = [*scope_properties(self._unit, self._container, pid), *self._extra]
-            self._systemd.start(self._unit, properties)
-        except BaseException:
-            self._holder.abandon()
-            raise
-        try:
-            self._group = self._open_limited()
-        except BaseException:
-            self._end(stop=True)
-            raise
-        return self._group
+    def make_scope(self, state: State, spec: OciSpec) -> Cgroup:
+        """Make the scope that *state* names, with the limits that systemd keeps, and open its group.
 
-    def _open_limited(self) -> Cgroup:
-        """The limits once more, exactly, and those that systemd has no property for."""
-        group = Cgroup.open(self._systemd.cgroup(self._unit).strip("/"))
-        try:
-            group.apply_limits(self._limits)
-        except BaseException:
-            group.close()
-            raise
-        return group
+        After an error it is the caller's to remove: see :func:`remove_scope`.
+        """
+        self._process.wait_created()
+        unit = unit_of(spec.linux.cgroups_path, state.id)
+        properties = [
+            *scope_properties(unit, state.id, self._process.process.pid),
+            *(limit_properties(oci_limits(spec.linux.resources)) if spec.linux.resources is not None else []),
+            *annotation_properties(spec.annotations),
+        ]
+        with open_bus() as bus:
+            Systemd(bus).start(unit, properties)
+        return Cgroup.open(state.cgroup, root=state.cgroup_root)
 
-    def __exit__(self, kind: object, _error: object, _trace: object) -> None:
-        self._group.close()
-        self._end(stop=kind is not None)
+    def end(self) -> None:
+        """Idempotent."""
+        self._process.abandon()
 
-    def _end(self, *, stop: bool) -> None:
-        try:
-            if stop:
-                self._systemd.stop(self._unit)
-        finally:
-            self._holder.abandon()
+
+def update_scope(state: State, group: Cgroup) -> None:
+    """Tell systemd of the limits that the group has by now: it would put back the old ones."""
+    with open_bus() as bus:
+        Systemd(bus).set_properties(state.cgroup, limit_properties(limits_in_force(group)))
+
+
+def remove_scope(state: State) -> None:
+    """Let systemd forget the unit. Nothing to do for one that went with its last process."""
+    with open_bus() as bus:
+        Systemd(bus).stop(state.cgroup)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import termios
 
 from pyrun import Fd, PyrunError
 from pyrun_runtime.cli.message import UsageError
@@ -62,6 +61,8 @@ class RawInput:
     """Our own standard input, if it is a terminal, hands every key on as it is, for the block."""
 
     def __enter__(self) -> None:
+        import termios  # a file of its own, which most containers never need
+
         self._before = termios.tcgetattr(0) if os.isatty(0) else None
         if self._before is None:
             return
@@ -74,11 +75,15 @@ class RawInput:
 
     def __exit__(self, *_error: object) -> None:
         if self._before is not None:
+            import termios
+
             termios.tcsetattr(0, termios.TCSANOW, self._before)
 
 
 def copy_size(terminal: Fd) -> None:
     """Give *terminal* the size of ours."""
+    import termios
+
     try:
         size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
         fcntl.ioctl(terminal.fileno(), termios.TIOCSWINSZ, size)

@@ -7,6 +7,8 @@ from pyrun.value import Value
 SHARED_MEMORY = "shm"
 SCRATCH = "/tmp"  # a directory to mount on in passing, which a sandbox has as every machine does
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
+SUB_PATH_MARK = "/./"  # in the source of a mount: what comes after it is looked up inside of what comes before
+OVERLAY_ANNOTATION = "dev.pyrun.rootfs"  # "overlay": the root is an image, below a layer of the container's own
 
 
 class PodPaths(Value):

@@ -11,7 +11,7 @@ whether pyrun does what it says. Three things it has no words for are kept in it
 
 from __future__ import annotations
 
-from pyrun.container.layout import ETC_FILES, PodPaths
+from pyrun.container.layout import ETC_FILES, OVERLAY_ANNOTATION, SUB_PATH_MARK, PodPaths
 from pyrun.container.resources import PERIOD_US, milli_cpu_to_quota_us, milli_cpu_to_shares, oom_score_adj
 from pyrun.container.seccomp import DefaultProfile
 from pyrun.container.security import (
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from pyrun.spec.pod import Container, PodSpec, Volume, VolumeMount
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SUB_PATH_MARK = "/./"
-OVERLAY_ANNOTATION = "dev.pyrun.rootfs"
 PARENT_CGROUP = "pyrun"
 
 PROC_MOUNT = OciMount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev"))

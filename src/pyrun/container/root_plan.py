@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from pyrun.container.layout import SCRATCH
-from pyrun.container.lower import OVERLAY_ANNOTATION, SUB_PATH_MARK
+from pyrun.container.layout import OVERLAY_ANNOTATION, SCRATCH, SUB_PATH_MARK
 from pyrun.container.mounts import MountPlan, plan_mount
 from pyrun.errors import SpecError
 from pyrun.kernel.step import (

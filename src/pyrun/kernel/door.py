@@ -14,7 +14,7 @@ import select
 from pyrun._core import lib
 from pyrun.errors import KernelError, StateError
 from pyrun.kernel.fd import Fd
-from pyrun.kernel.spawn import REPORT
+from pyrun.kernel.report import REPORT
 from pyrun.linux.call import convert
 
 GATE = "gate"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from struct import Struct
 
 from pyrun._core import lib
 from pyrun.errors import ExecError, KernelError, PyrunError, StateError, StepError
@@ -17,6 +16,7 @@ from pyrun.kernel.encode import BORN_PID_OFFSET, decode_stamps, encode_plan, gat
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.process import Process
 from pyrun.kernel.program import above_standard, program_fd
+from pyrun.kernel.report import REPORT
 from pyrun.kernel.step import Exec, FindProgram, NewPidNamespace, NewTimeNamespace, Unshare, namespace_flags
 from pyrun.linux.call import convert
 from pyrun.linux.pidfd import pidfd_getfd, pidfd_open
@@ -39,7 +39,6 @@ else:
     import _signal as signals  # the built-in part: the module signal makes enums, which costs some milliseconds
 
 
-REPORT = Struct("=IIi")  # struct plan_report
 NEW_NAMESPACES = ("mount", "uts", "ipc", "network", "pid")
 """What a container usually gets of its own."""
 

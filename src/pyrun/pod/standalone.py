@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.container.lower import OVERLAY_ANNOTATION, SUB_PATH_MARK
+from pyrun.container.layout import OVERLAY_ANNOTATION, SUB_PATH_MARK
 from pyrun.errors import SpecError
 from pyrun.pod.sandbox_plan import SHARED_MEMORY_BYTES
 from pyrun.spec.oci import OciMount

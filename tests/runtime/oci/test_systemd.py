@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +12,23 @@ from typing import Any
 import pytest
 
 import pyrun
+from fixtures.held import Held
+from fixtures.machine import cgroup2_root
 from fixtures.systemd import FakeSystemd
 from pyrun import NO_LIMIT, CpuMax, Limits, SpecError, Unsupported
 from pyrun_runtime.oci import systemd_bus
+from pyrun_runtime.oci.main import main
 from pyrun_runtime.oci.systemd import (
     BusError,
     Systemd,
     Unit,
     annotation_properties,
+    expand_slice,
     limit_properties,
+    limits_in_force,
     parse_unit,
     scope_properties,
 )
-from pyrun_runtime.oci.systemd_scope import NewScope
 
 UNIT = Unit("system.slice", "pyrun-web.scope")
 UNKNOWN = "org.freedesktop.systemd1.NoSuchUnit"
@@ -70,6 +76,19 @@ def test_a_path_that_names_no_unit(path: str) -> None:
     with pytest.raises(SpecError) as caught:
         parse_unit(path, "id")
     assert caught.value.pointer == "/linux/cgroupsPath"
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("a.slice", "/a.slice"),
+        ("a-b_c.slice", "/a.slice/a-b_c.slice"),
+        ("-.slice", ""),
+        ("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice"),
+    ],
+)
+def test_where_a_slice_is(name: str, path: str) -> None:
+    assert expand_slice(name) == path
 
 
 # ---- properties ------------------------------------------------------------------------------------------------------
@@ -179,14 +198,16 @@ def test_annotations_that_are_no_properties(name: str, text: str) -> None:
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSystemd]:
     with FakeSystemd(tmp_path) as server:
-        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", server.address)
+        for variable in ("DBUS_SYSTEM_BUS_ADDRESS", "DBUS_SESSION_BUS_ADDRESS"):
+            monkeypatch.setenv(variable, server.address)
         yield server
 
 
 @pytest.fixture
-def bus(fake: FakeSystemd, tmp_path: Path) -> Iterator[systemd_bus.SystemdBus]:
+def bus(fake: FakeSystemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[systemd_bus.SystemdBus]:
     assert fake.address  # it serves
-    with systemd_bus.open_bus(user=False, booted=str(tmp_path)) as opened:
+    monkeypatch.setattr(systemd_bus, "BOOTED", str(tmp_path))
+    with systemd_bus.open_bus() as opened:
         yield opened
 
 
@@ -201,7 +222,7 @@ def test_start_asks_for_the_unit_and_waits_for_its_job(fake: FakeSystemd, bus: s
     assert found["PIDs"] == ("au", [42])
     assert found["AllowedCPUs"] == ("ay", b"\x02")
     assert found["MemoryMax"] == ("t", 5)
-    assert systemd.cgroup(UNIT) == "/pyrun-web.scope"
+    assert systemd.root() == ""
 
 
 def test_a_job_that_fails_is_an_error_and_leaves_no_failed_unit(fake: FakeSystemd, bus: systemd_bus.SystemdBus) -> None:
@@ -221,20 +242,20 @@ def test_a_failed_unit_of_that_name_is_let_go_once(fake: FakeSystemd, bus: syste
 
 
 def test_stop_waits_and_forgets(fake: FakeSystemd, bus: systemd_bus.SystemdBus) -> None:
-    Systemd(bus).stop(UNIT)
+    Systemd(bus).stop(UNIT.name)
     assert fake.methods() == ["Subscribe", "StopUnit", "ResetFailedUnit"]
 
 
 def test_stop_of_what_is_gone_is_done(fake: FakeSystemd, bus: systemd_bus.SystemdBus) -> None:
     fake.errors = {"StopUnit": deque([UNKNOWN]), "ResetFailedUnit": deque([UNKNOWN])}
-    Systemd(bus).stop(UNIT)
+    Systemd(bus).stop(UNIT.name)
     fake.errors = {"StopUnit": deque(["org.freedesktop.DBus.Error.AccessDenied"])}
     with pytest.raises(BusError, match="StopUnit was told to fail"):
-        Systemd(bus).stop(UNIT)
+        Systemd(bus).stop(UNIT.name)
 
 
 def test_properties_of_a_running_unit(fake: FakeSystemd, bus: systemd_bus.SystemdBus) -> None:
-    Systemd(bus).set_properties(UNIT, limit_properties(Limits(pids_max=3)))
+    Systemd(bus).set_properties(UNIT.name, limit_properties(Limits(pids_max=3)))
     assert fake.calls[-1] == ("SetUnitProperties", ("pyrun-web.scope", True, [("TasksMax", ("t", 3))]))
 
 
@@ -249,16 +270,19 @@ def test_an_answer_that_never_comes(
         bus.wait_job("/job", 0.1)
 
 
-def test_no_systemd_here(tmp_path: Path) -> None:
+def test_no_systemd_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd_bus, "BOOTED", str(tmp_path / "none"))
     with pytest.raises(Unsupported, match=r"systemd does not run here .*--cgroup-manager=cgroupfs"):
-        systemd_bus.open_bus(booted=str(tmp_path / "none"))
+        systemd_bus.open_bus()
 
 
 @pytest.mark.parametrize("address", ["unix:path=/nowhere/bus", "tcp:host=localhost,port=1", "nonsense"])
 def test_no_bus_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+    monkeypatch.setattr(systemd_bus, "BOOTED", str(tmp_path))
+    for variable in ("DBUS_SYSTEM_BUS_ADDRESS", "DBUS_SESSION_BUS_ADDRESS"):
+        monkeypatch.setenv(variable, address)
     with pytest.raises(Unsupported, match="systemd cgroup manager is not available here"):
-        systemd_bus.open_bus(user=False, booted=str(tmp_path))
+        systemd_bus.open_bus()
 
 
 def test_the_address_of_ones_own_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,73 +293,115 @@ def test_the_address_of_ones_own_systemd(monkeypatch: pytest.MonkeyPatch) -> Non
     assert systemd_bus.socket_path(systemd_bus.user_address()) == "\0/tmp/x"
 
 
-# ---- a scope and who lives in it -------------------------------------------------------------------------------------
+# ---- a container -----------------------------------------------------------------------------------------------------
 
-SPEC = pyrun.parse_oci(
-    {
-        "ociVersion": "1.2.0",
-        "root": {"path": "/"},
-        "process": {"cwd": "/", "args": ["true"], "user": {"uid": 0, "gid": 0}},
-    },
-    "test",
-)
+
+class Contained:
+    """Containers whose groups systemd makes: really made, below a slice of the test's."""
+
+    def __init__(self, fake: FakeSystemd, held: Held) -> None:
+        self.held = held
+        self.top = f"{cgroup2_root()}/{TOP}"
+        fake.root = f"/{TOP}"
+        fake.on_start = self._start
+        self.properties: dict[str, Any] = {}
+
+    def _start(self, unit: str, properties: dict[str, Any]) -> None:
+        self.properties = properties
+        with pyrun.Cgroup.create(f"{TOP}/{SLICE}/{unit}") as group:
+            group.attach(properties["PIDs"][1][0])
+            group._created = False  # it stays when the block ends
+
+    def __call__(self, *words: str) -> int:
+        """In this process, which knows of the bus."""
+        return main(["--root", str(self.held.bundle.parent / "state"), "--systemd-cgroup", *words])
+
+    @property
+    def group(self) -> Path:
+        return Path(f"{self.top}/{SLICE}/libpod-held.scope")
+
+
+TOP = "pyrun-test-systemd"
+SLICE = "machine.slice"
 
 
 @pytest.fixture
-def groups(fake: FakeSystemd) -> Iterator[list[pyrun.Cgroup]]:
-    """Makes real groups of what is started, with the process moved there as systemd does."""
-    made: list[pyrun.Cgroup] = []
-
-    def start(unit: str, properties: dict[str, Any]) -> str:
-        group = pyrun.Cgroup.create(f"pyrun-test-systemd/{unit}")
-        group.attach(properties["PIDs"][1][0])
-        made.append(group)
-        return f"/{group.name}"
-
-    fake.on_start = start
-    yield made
-    for group in made:
-        group.destroy()
-
-
-@pytest.mark.root
-def test_a_process_is_born_in_the_scope_and_the_holder_goes(
-    fake: FakeSystemd, bus: systemd_bus.SystemdBus, groups: list[pyrun.Cgroup]
-) -> None:
-    with NewScope(Systemd(bus), UNIT, "web", SPEC, Limits()) as group:
-        (holder,) = group.read_procs()
-        process = pyrun.spawn(
-            (pyrun.steps.FindProgram("sleep", "/usr/bin:/bin"), pyrun.steps.Exec(("sleep", "100"))), cgroup=group
-        )
-        assert set(groups[0].read_procs()) == {holder, process.pid}
-    with process:
-        assert groups[0].read_procs() == (process.pid,)
-    assert "StopUnit" not in fake.methods()
-
-
-@pytest.mark.root
-def test_after_an_error_the_scope_is_stopped(
-    fake: FakeSystemd, bus: systemd_bus.SystemdBus, groups: list[pyrun.Cgroup]
-) -> None:
-    with pytest.raises(KeyError), NewScope(Systemd(bus), UNIT, "web", SPEC, Limits()):
-        raise KeyError("in between")
-    assert "StopUnit" in fake.methods()
-    assert groups[0].read_procs() == ()
-
-
-@pytest.mark.root
-@pytest.mark.usefixtures("groups")
-def test_a_limit_that_cannot_be_had_stops_the_scope(fake: FakeSystemd, bus: systemd_bus.SystemdBus) -> None:
-    with (
-        pytest.raises(pyrun.PyrunError),
-        NewScope(Systemd(bus), UNIT, "web", SPEC, Limits(unified=(("nothing.max", "1"),))),
-    ):
+def contained(fake: FakeSystemd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Contained]:
+    monkeypatch.setattr(systemd_bus, "BOOTED", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    contained = Contained(fake, Held(tmp_path, cgroupsPath=f"{SLICE}:libpod:held"))
+    yield contained
+    contained("delete", "--force", "held")
+    # Started from this process, it is our child; dbus-daemon, which is one too, still runs.
+    while os.waitpid(-1, os.WNOHANG)[0]:
         pass
-    assert "StopUnit" in fake.methods()
+    pyrun.Cgroup.create(f"{TOP}/last").destroy()
 
 
 @pytest.mark.root
-def test_a_unit_that_does_not_start_leaves_no_holder(fake: FakeSystemd, bus: systemd_bus.SystemdBus) -> None:
+def test_a_container_is_born_in_its_scope_and_the_holder_goes(fake: FakeSystemd, contained: Contained) -> None:
+    assert contained("create", "--bundle", str(contained.held.bundle), "held") == 0
+    (pid,) = (contained.group / "cgroup.procs").read_text().split()
+    assert int(pid) != contained.properties["PIDs"][1][0]
+    assert f"/{TOP}/{SLICE}/libpod-held.scope" in Path(f"/proc/{pid}/cgroup").read_text()
+    assert contained.properties["Slice"] == ("s", SLICE)
+    assert "StopUnit" not in fake.methods()
+    assert contained("delete", "--force", "held") == 0
+    assert fake.methods()[-2:] == ["StopUnit", "ResetFailedUnit"]
+    assert not contained.group.exists()
+
+
+@pytest.mark.root
+def test_a_container_that_cannot_be_made_leaves_no_unit(
+    fake: FakeSystemd, contained: Contained, capfd: pytest.CaptureFixture[str]
+) -> None:
+    contained.held.config["process"]["args"] = ["/no/such/program"]
+    (contained.held.bundle / "config.json").write_text(json.dumps(contained.held.config))
+    assert contained("create", "--bundle", str(contained.held.bundle), "held") == 1
+    assert "no/such/program" in capfd.readouterr().err
+    assert "StopUnit" in fake.methods()
+    assert not contained.group.exists()
+
+
+@pytest.mark.root
+def test_a_unit_that_does_not_start_leaves_no_holder(
+    fake: FakeSystemd, contained: Contained, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The leak check of tests/conftest.py counts processes."""
     fake.errors["StartTransientUnit"] = deque(["org.freedesktop.DBus.Error.InvalidArgs"])
-    with pytest.raises(BusError), NewScope(Systemd(bus), UNIT, "web", SPEC, Limits()):
-        pass  # the leak check of tests/conftest.py counts processes
+    assert contained("create", "--bundle", str(contained.held.bundle), "held") == 1
+    assert "systemd: StartTransientUnit was told to fail" in capfd.readouterr().err
+
+
+@pytest.mark.root
+def test_update_tells_systemd_too(fake: FakeSystemd, contained: Contained) -> None:
+    assert contained("create", "--bundle", str(contained.held.bundle), "held") == 0
+    assert contained("update", "held") == 0
+    method, (unit, runtime, _) = fake.calls[-1]
+    assert (method, unit, runtime) == ("SetUnitProperties", "libpod-held.scope", True)
+
+
+@pytest.mark.root
+def test_where_systemd_does_not_run(tmp_path: Path) -> None:
+    held = Held(tmp_path, manager="systemd", cgroupsPath="a.slice:b:c")
+    said = held.fails("create", "--bundle", str(held.bundle), held.id)
+    assert "systemd cgroup manager is not available here" in said
+    assert held.fails("state", held.id) == "container 'held' does not exist"
+
+
+def test_limits_that_the_group_has_are_those_that_systemd_is_told() -> None:
+    files = {"memory.max": "max\n", "pids.max": "5\n", "cpu.max": "20000 100000\n", "cpuset.cpus": "\n"}
+
+    class Group:
+        def read_file(self, name: str) -> str:
+            if name not in files:
+                raise pyrun.KernelError(2, "open(2)")
+            return files[name]
+
+    found: Any = limits_in_force(Group())  # type: ignore[arg-type] # a group of files
+    assert dict(limit_properties(found)) == {
+        "MemoryMax": ("t", 2**64 - 1),
+        "TasksMax": ("t", 5),
+        "CPUQuotaPeriodUSec": ("t", 100_000),
+        "CPUQuotaPerSecUSec": ("t", 200_000),
+    }
