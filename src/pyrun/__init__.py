@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pyrun.container.layout import PodPaths as PodPaths
     from pyrun.container.lower import lower_container as lower_container
     from pyrun.container.namespaces import JoinedNamespaces as JoinedNamespaces
+    from pyrun.container.oci_delegation import delegate_cgroup as delegate_cgroup
     from pyrun.container.oci_features import oci_features as oci_features
     from pyrun.container.oci_limits import oci_limits as oci_limits
     from pyrun.container.oci_resources import apply_resources as apply_resources
@@ -127,6 +128,7 @@ _EXPORTS = {
     "container.lower": ("lower_container",),
     "container.namespaces": ("JoinedNamespaces",),
     "container.oci_features": ("oci_features",),
+    "container.oci_delegation": ("delegate_cgroup",),
     "container.oci_limits": ("oci_limits",),
     "container.oci_resources": ("apply_resources", "update_resources"),
     "container.plan": ("ContainerPlan", "Setting", "has_early_hooks", "plan_container"),
@@ -248,6 +250,7 @@ __all__ = [
     "can_run_pods",
     "check_order",
     "create",
+    "delegate_cgroup",
     "describe_error",
     "exec_process",
     "find_cgroup_root",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fixtures.machine import patience
+from pyrun.container.oci_delegation import delegate_cgroup
 from pyrun.container.oci_resources import apply_resources, update_resources
 from pyrun.errors import KernelError, SpecError, Unsupported
 from pyrun.kernel.cgroup import Cgroup
@@ -15,8 +17,8 @@ from pyrun.kernel.device_access import count_device_filters
 from pyrun.kernel.program import program_fd
 from pyrun.kernel.spawn import spawn
 from pyrun.kernel.step import Exec, FindProgram
-from pyrun.spec.oci import OciResources
-from pyrun.spec.oci_parse import parse_oci_resources
+from pyrun.spec.oci import OciResources, OciSpec
+from pyrun.spec.oci_parse import parse_oci, parse_oci_resources
 
 # Stays open for good once something is spawned: not a leak of the test that happens to be the first.
 program_fd("pyrun-stage")
@@ -186,3 +188,35 @@ def test_limits_of_devices_that_there_are_not_are_errors(group: Cgroup) -> None:
         apply_resources(group, resources(blockIO={"throttleReadBpsDevice": [disk]}))
     with pytest.raises(KernelError, match=r"rdma\.max"):
         apply_resources(group, resources(rdma={"mlx5_1": {"hcaHandles": 3}}))
+
+
+# ---- whose it is -----------------------------------------------------------------------------------------------------
+
+
+def spec_of(user: int, options: list[str]) -> OciSpec:
+    mount = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options}
+    return parse_oci(
+        {
+            "ociVersion": "1.2.0",
+            "root": {"path": "rootfs"},
+            "process": {"cwd": "/", "args": ["sh"], "user": {"uid": user, "gid": 0}},
+            "mounts": [mount],
+            "linux": {"namespaces": [{"type": "cgroup"}]},
+        },
+        "x",
+    )
+
+
+@pytest.mark.root
+def test_a_user_gets_what_the_kernel_lets_be_delegated_and_no_limit(group: Cgroup) -> None:
+    delegate_cgroup(group, spec_of(12_345, []))
+    owners = {entry.name: entry.stat().st_uid for entry in Path(group.path).iterdir() if entry.is_file()}
+    assert Path(group.path).stat().st_uid == 12_345
+    assert owners["cgroup.procs"] == owners["cgroup.subtree_control"] == 12_345
+    assert owners["cgroup.freeze"] == owners["cgroup.max.depth"] == 0
+
+
+@pytest.mark.root
+def test_a_cgroup_that_is_mounted_read_only_stays_roots(group: Cgroup) -> None:
+    delegate_cgroup(group, spec_of(12_345, ["ro"]))
+    assert Path(group.path).stat().st_uid == 0

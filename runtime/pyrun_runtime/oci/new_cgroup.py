@@ -68,11 +68,22 @@ class NewCgroup:
             return None
         try:
             self._group = self._make()
-            apply_resources(self._group, self._spec.linux.resources)
+            self._furnish(self._group)
         except BaseException:
             self._let_go()
             raise
         return self._group
+
+    def _furnish(self, group: Cgroup) -> None:
+        if group.read_events().frozen:
+            # A process that is born in it would never get to its gate. A new group is frozen with the one above it.
+            raise StateError(f"cgroup {group.path}", "frozen", "one whose processes run")
+        apply_resources(group, self._spec.linux.resources)
+        process, namespaces = self._spec.process, self._spec.linux.namespaces
+        if process is not None and (process.user.uid or any([each.type == "user" for each in namespaces])):
+            from pyrun import delegate_cgroup  # root's it is already
+
+            delegate_cgroup(group, self._spec)
 
     def _make(self) -> Cgroup:
         if self._state.manager != SYSTEMD:
