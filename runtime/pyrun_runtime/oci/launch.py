@@ -91,13 +91,14 @@ def launch(context: Context, options: Options, id: str, *, foreground: bool = Fa
     options.make_absolute("console-socket", "pid-file", "pidfd-socket")  # before the working directory is another
     bundle = read_bundle(options.get("bundle") or ".")
     assert bundle.spec.process is not None
-    with (
-        Console(bundle.spec.process.terminal, options.get("console-socket"), foreground) as console,
-        Undo(f"container {id}") as undo,
-    ):
+    with Console(bundle.spec.process.terminal, options.get("console-socket"), foreground) as console:
         entry = context.store.make(id)
-        undo.push(f"remove {entry.path}", entry.remove)
-        return _Launch(context, options, entry, bundle, undo).run(console, preserved)
+        with Undo(f"container {id}") as undo:
+            made = _Launch(context, options, entry, bundle, undo)
+            # At the bottom of the stack: these hooks wait for the end of all else.
+            undo.push("run the poststop hooks", made.run_poststop)
+            undo.push(f"remove {entry.path}", entry.remove)
+            return made.run(console, preserved)
 
 
 def read_bundle(directory: str) -> Bundle:
@@ -123,27 +124,30 @@ class _Launch:
         self._bundle = bundle
         self._undo = undo
         self._spec = bundle.spec
-        self._state = _describe(context, entry.id, bundle)
+        self._has_process = False
 
     def run(self, console: Console, preserved: int) -> Launched:
+        self._state = _describe(self._context, self._entry.id, self._bundle)
         self._entry.write_state(self._state)
         self._entry.write(CONFIG, self._bundle.data)
         self._spec = with_notify(self._spec, self._entry)
         assert self._spec.process is not None
         self._spec = replace(self._spec, process=with_listen_fds(self._spec.process))
-        self._undo.push("remove the cgroup", destroy_cgroup, self._state)
-        with NewCgroup(self._state, self._spec) as group, JoinedNamespaces.open(self._spec) as joined:
-            plan = self._plan(joined, preserved, placed=group is None)
-            with IdMaps.open(plan.id_maps) as maps:
-                slots: dict[str, Namespace | int] = {**joined.fds(), **maps.fds()}
-                slots |= {**console.slots(), **preserved_slots(preserved)}
-                created = self._create(plan, group, joined, slots)
-                self._undo.push("end the process", created.abandon)
-                self._pass_gates(created, group)
+        with NewCgroup(self._state, self._spec) as group:
+            self._undo.push("remove the cgroup", destroy_cgroup, self._state)
+            created = self._spawn(group, {**console.slots(), **preserved_slots(preserved)}, preserved)
+            self._undo.push("end the process", created.abandon)
+            self._pass_gates(created, group)
         self._note(created.process)
         for warning in created.warnings:
             self._context.log.warn(str(warning))
         return self._tell(created, console)
+
+    def _spawn(self, group: Cgroup | None, given: dict[str, int], preserved: int) -> Created:
+        with JoinedNamespaces.open(self._spec) as joined:
+            plan = self._plan(joined, preserved, placed=group is None)
+            with IdMaps.open(plan.id_maps) as maps:
+                return self._create(plan, group, joined, {**joined.fds(), **maps.fds(), **given})
 
     def _plan(self, joined: JoinedNamespaces, preserved: int, placed: bool) -> ContainerPlan:
         directory = self._bundle.directory
@@ -177,6 +181,13 @@ class _Launch:
                 report=door.open_report(),
             )
 
+    def run_poststop(self) -> None:
+        """For a container that got as far as to have a process: OCI's runtime.md, lifecycle."""
+        if self._has_process and self._spec.hooks.poststop:
+            from pyrun_runtime.oci.hooks import run_poststop_hooks
+
+            run_poststop_hooks(self._spec, self._state, self._context.log)
+
     def _pass_gates(self, created: Created, group: Cgroup | None) -> None:
         """Up to the last one."""
         if group is None:
@@ -193,6 +204,7 @@ class _Launch:
         created.wait_created()
 
     def _note(self, process: Process) -> None:
+        self._has_process = True
         self._state = with_process(self._state, process.pid, read_start_ticks(process.pid))
         self._entry.write_state(self._state)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from pyrun import AlreadyExists, Cgroup, StateError, apply_resources, find_cgroup_root
-from pyrun_runtime.oci.cgroup import DISABLED, SYSTEMD
+from pyrun_runtime.oci.cgroup import DISABLED, SYSTEMD, destroy_cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,17 @@ def place_cgroup(manager: str, spec: OciSpec, id: str) -> tuple[str, str]:
     kept = len(parts) - 1
     while kept and not os.path.isdir("/".join([top, *parts[:kept]])):
         kept -= 1
-    return "/".join([top, *parts[:kept]]), "/".join(parts[kept:])
+    place = "/".join([top, *parts[:kept]]), "/".join(parts[kept:])
+    if kept == len(parts) - 1 and os.path.isdir("/".join(place)):
+        # Before it is written down as ours: what is, goes with the container.
+        with Cgroup.open(parts[-1], root=place[0]) as group:
+            _check_empty(group)
+    return place
+
+
+def _check_empty(group: Cgroup) -> None:
+    if group.read_events().populated:
+        raise StateError(f"cgroup {group.path}", "in use by other processes", "the container's own")
 
 
 def make_cgroup(state: State) -> Cgroup:
@@ -45,16 +55,18 @@ def make_cgroup(state: State) -> Cgroup:
         return Cgroup.create(name, optional_controllers=ACCOUNTED)
     except AlreadyExists:
         group = Cgroup.open(name)
-        if group.read_events().populated:
+        try:
+            _check_empty(group)
+        except BaseException:
             group.close()
-            raise StateError(f"cgroup {group.path}", "in use by other processes", "the container's own") from None
+            raise
         return group
 
 
 class NewCgroup:
     """The group that a container is born in, for the block: open, with its limits; None where there is to be none.
 
-    After an error it is the caller's to destroy, as later.
+    After an error in the block it is the caller's to destroy, as later.
     """
 
     def __init__(self, state: State, spec: OciSpec) -> None:
@@ -66,11 +78,12 @@ class NewCgroup:
     def __enter__(self) -> Cgroup | None:
         if not self._state.cgroup:
             return None
+        self._group = self._make()
         try:
-            self._group = self._make()
             self._furnish(self._group)
         except BaseException:
             self._let_go()
+            destroy_cgroup(self._state)
             raise
         return self._group
 
@@ -91,7 +104,12 @@ class NewCgroup:
         from pyrun_runtime.oci.systemd_scope import Holder
 
         self._holder = Holder()
-        return self._holder.make_scope(self._state, self._spec)
+        try:
+            return self._holder.make_scope(self._state, self._spec)
+        except BaseException:
+            self._let_go()
+            destroy_cgroup(self._state)
+            raise
 
     def __exit__(self, *_error: object) -> None:
         self._let_go()

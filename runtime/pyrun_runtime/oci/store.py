@@ -36,9 +36,12 @@ ID_MOST = 1024
 
 
 class State(Value):
-    """state.json. ``pid`` is 0 until the process is there; ``program`` is for messages; ``hooks``:
-    there are some in config.json; ``manager``, ``cgroup_root`` (what was
-    there before) and ``cgroup`` say where its cgroup is, ``created`` when it was created (RFC 3339)."""
+    """state.json.
+
+    ``created`` is when it was created (RFC 3339); ``program`` is for messages. ``cgroup_root`` is the part of its cgroup's path
+    that was there before, ``cgroup`` the rest. ``pid`` is 0 until the process is there. ``hooks``: config.json has
+    some for later.
+    """
 
     id: str
     bundle: str

@@ -145,7 +145,8 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
         *_furnish_namespaces(spec, own, by_slot),
         *open_sources(spec, mounts, setting, sandbox=True),
         *make_overlay(spec),
-        *mount_all(mounts, setting),
+        # Hooks know the root by its path on the host, and find it there only if it lies over itself.
+        *mount_all(mounts, setting, spec.root.path if has_early_hooks(spec) else "/"),
         *make_devices(spec, mounts),
         *_terminal(mounts, process, setting),
         *hide(spec, mounts, setting),

@@ -298,8 +298,9 @@ def make_overlay(spec: OciSpec) -> list[Step]:
     ]
 
 
-def mount_all(mounts: tuple[Mount, ...], setting: Setting) -> list[Step]:
-    steps: list[Step] = [Attach(ROOT, "/")]
+def mount_all(mounts: tuple[Mount, ...], setting: Setting, place: str = "/") -> list[Step]:
+    """*place* is where the root is attached until it is entered."""
+    steps: list[Step] = [Attach(ROOT, place)]
     guarded: dict[str, str] = {}
     for mount in mounts:
         link = _link_of(mount, setting)
