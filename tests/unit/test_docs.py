@@ -21,6 +21,7 @@ from pyrun.spec.container_parse import PROTOCOLS
 from pyrun.spec.pod_fields import BUILT, DEFAULTS, SERVER_METADATA
 from pyrun_runtime.cli import message
 from pyrun_runtime.cli.main import VERBS
+from pyrun_runtime.oci import main as oci_main
 
 README = ROOT / "README.md"
 MANIFEST = ROOT / "docs" / "manifest.md"
@@ -29,7 +30,16 @@ OTHER_PAGES = [
     path for path in sorted(ROOT.glob("*/**/README.md")) if not path.relative_to(ROOT).parts[0].startswith(".")
 ]
 # Files that a reader makes, or that pyrun writes; the pages call them by these names.
-NOT_OURS = {"config.json", "spec.json", "other.yaml", "trace.json", "solution.py", "pod.json", "seccomp.json"}
+NOT_OURS = {
+    "config.json",
+    "state.json",
+    "spec.json",
+    "other.yaml",
+    "trace.json",
+    "solution.py",
+    "pod.json",
+    "seccomp.json",
+}
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -264,3 +274,15 @@ def test_exit_statuses_are_those_of_the_command() -> None:
     shown = {row[0] for row in rows("Exit status of `pyrun run`")}
     numbers = {message.FAILED, message.BAD_INPUT, message.TIMED_OUT, message.INTERRUPTED}
     assert shown == {"0", "the container's", *map(str, numbers)}
+
+
+def test_every_verb_of_the_oci_runtime_is_on_its_page() -> None:
+    table = (ROOT / "docs/oci.md").read_text().partition("## Commands")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {verb for row in rows for verb in re.findall(r"`(\w+)", row)}
+    assert named == set(oci_main.VERBS)
+
+
+def test_every_global_option_of_the_oci_runtime_is_on_its_page() -> None:
+    page = (ROOT / "docs/oci.md").read_text()
+    assert [name for name in oci_main.GLOBAL_OPTIONS if f"--{name.partition(',')[0]}" not in page] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun import NotFound, StateError, Undo, load_oci
+from pyrun import NotFound, StateError, Undo
 from pyrun_runtime.oci.cgroup import destroy_cgroup
 from pyrun_runtime.oci.container import CREATED, STOPPED, find_process, read_status
 from pyrun_runtime.oci.options import container_id
@@ -57,6 +57,7 @@ def delete(context: Context, entry: Entry, state: State) -> None:
     config = entry.read_config() if state.hooks else b""
     entry.remove()
     if config:
+        from pyrun import load_oci
         from pyrun_runtime.oci.hooks import run_poststop_hooks
 
         run_poststop_hooks(load_oci(config, "config.json"), state, context.log)

@@ -52,6 +52,9 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
 
 def follow(id: str, group: Cgroup, interval_s: float) -> None:
     """Until nobody lives in the group any more."""
+    import gc
+
+    gc.enable()  # the script that starts us turns it off for commands that end at once
     killed = _count_killed(group)
     due = time.monotonic() + interval_s
     with group.watch("memory.events", "cgroup.events") as watch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun import ExecError, StateError, load_oci
+from pyrun import ExecError, StateError
 from pyrun_runtime.oci.cgroup import open_cgroup
 from pyrun_runtime.oci.container import CREATED, need_process, read_status
 from pyrun_runtime.oci.notify import Notifications
@@ -56,6 +56,7 @@ def _open(entry: Entry, state: State) -> None:
 
 
 def _start_with_hooks(entry: Entry, state: State, process: ForeignProcess) -> None:
+    from pyrun import load_oci  # only where there are hooks: its tables cost as much as all else here
     from pyrun_runtime.oci.hooks import InContainer, run_poststart_hooks, run_start_hooks
 
     spec = load_oci(entry.read_config(), f"{entry.path}/config.json")

@@ -48,7 +48,7 @@ _MOUNTS = (
 _LINUX = {
     "selinux": {"mountLabel": "system_u:object_r:container_file_t:s0"},
     "memoryPolicy": {"memoryPolicy": {"mode": "MPOL_LOCAL"}},
-    "netDevices": {"netDevices": {"eth0": {"name": "eth0"}}},
+    "netDevices": {"netDevices": {"eth0": {"name": "eth0"}}, "namespaces": [{"type": "mount"}, {"type": "network"}]},
 }
 _NEW_MOUNT_NAMESPACE = {"type": "mount"}
 

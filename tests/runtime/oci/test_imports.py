@@ -31,7 +31,7 @@ CHOSEN = frozenset(["__future__"])
 # What no verb that callers wait for may load of ours: it is for pods.
 FOR_PODS = ("pyrun.pod", "pyrun.kernel.pause", "pyrun.container.lower", "pyrun.spec.pod", "pyrun.spec.expand")
 # What only a verb that makes a process needs.
-FOR_PROCESSES = ("pyrun.kernel.spawn", "pyrun.kernel.step", "pyrun.container")
+FOR_PROCESSES = ("pyrun.kernel.spawn", "pyrun.kernel.step", "pyrun.container", "pyrun.spec.oci")
 
 
 @pytest.fixture
