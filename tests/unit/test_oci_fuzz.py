@@ -140,14 +140,14 @@ RARE: dict[str, Any] = {
         "rootfsPropagation": "slave",
         "personality": {"domain": "LINUX32"},
         "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
-        "netDevices": {"eth9": {"name": "eth0"}},
     },
 }
 REFUSED: dict[str, Any] = MINIMAL | {
     "linux": {
-        "namespaces": [{"type": "mount"}],
+        "namespaces": [{"type": "mount"}, {"type": "network"}],
         "intelRdt": {"closID": "a", "schemata": ["L3:0=f"], "enableCMT": False},
         "mountLabel": "x",
+        "netDevices": {"eth9": {"name": "eth0"}},
         "resources": RESOURCES,
     },
 }

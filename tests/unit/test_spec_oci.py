@@ -329,6 +329,10 @@ def test_null_and_empty_fields_are_absent() -> None:
             "/process/scheduler/priority: is for SCHED_FIFO and SCHED_RR only",
         ),
         (
+            process(scheduler={"policy": "SCHED_FIFO", "priority": -1}),
+            "/process/scheduler/priority: must be between 0 and 99, found -1",
+        ),
+        (
             process(scheduler={"policy": "SCHED_FIFO", "deadline": 1}),
             "/process/scheduler/deadline: is for SCHED_DEADLINE only",
         ),

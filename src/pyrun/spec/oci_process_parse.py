@@ -7,7 +7,6 @@ from pyrun.spec.oci_check import check_unique
 from pyrun.spec.oci_table import (
     ABSOLUTE,
     BOOLEAN,
-    INT32,
     NUMBER_LIST,
     STRING,
     STRINGS,
@@ -44,6 +43,7 @@ RLIMITS = (
 )
 REAL_TIME_POLICIES = ("SCHED_FIFO", "SCHED_RR")
 POLICIES = ("SCHED_OTHER", *REAL_TIME_POLICIES, "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE")
+MAX_PRIORITY = 99  # sched_get_priority_max(2) of the real-time policies
 SCHEDULER_FLAGS = (
     "SCHED_FLAG_RESET_ON_FORK",
     "SCHED_FLAG_RECLAIM",
@@ -119,7 +119,7 @@ SCHEDULER = Table(
     (
         Field("policy", "policy", one_of(*POLICIES)),
         Field("nice", "nice", integer(-20, 19)),
-        Field("priority", "priority", INT32),
+        Field("priority", "priority", integer(0, MAX_PRIORITY)),
         Field("flags", "flags", list_of(one_of(*SCHEDULER_FLAGS))),
         Field("runtime", "runtime", UINT64),
         Field("deadline", "deadline", UINT64),
