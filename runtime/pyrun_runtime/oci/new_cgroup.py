@@ -29,17 +29,20 @@ def place_cgroup(manager: str, spec: OciSpec, id: str) -> tuple[str, str]:
     if manager == SYSTEMD:
         from pyrun_runtime.oci.systemd_scope import place_scope
 
-        return place_scope(spec, id)
+        return _checked(*place_scope(spec, id))
     top, parts = find_cgroup_root(), (spec.linux.cgroups_path or id).strip("/").split("/")
     kept = len(parts) - 1
     while kept and not os.path.isdir("/".join([top, *parts[:kept]])):
         kept -= 1
-    place = "/".join([top, *parts[:kept]]), "/".join(parts[kept:])
-    if kept == len(parts) - 1 and os.path.isdir("/".join(place)):
-        # Before it is written down as ours: what is, goes with the container.
-        with Cgroup.open(parts[-1], root=place[0]) as group:
+    return _checked("/".join([top, *parts[:kept]]), "/".join(parts[kept:]))
+
+
+def _checked(root: str, name: str) -> tuple[str, str]:
+    """Nobody lives there. Before it is written down as ours: what is, goes with the container."""
+    if os.path.isdir(f"{root}/{name}"):
+        with Cgroup.open(name, root=root) as group:
             _check_empty(group)
-    return place
+    return root, name
 
 
 def _check_empty(group: Cgroup) -> None:

@@ -56,7 +56,8 @@ class Holder:
         ]
         with open_bus() as bus:
             Systemd(bus).start(unit, properties)
-        return Cgroup.open(state.cgroup, root=state.cgroup_root)
+        # From the top, because systemd does not know of every controller: it leaves huge pages to us, all the way down.
+        return Cgroup.open(f"{state.cgroup_root}/{state.cgroup}".removeprefix(find_cgroup_root()))
 
     def end(self) -> None:
         """Idempotent."""

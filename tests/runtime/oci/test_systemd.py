@@ -374,6 +374,14 @@ def test_a_unit_that_does_not_start_leaves_no_holder(
 
 
 @pytest.mark.root
+def test_a_scope_in_which_others_live_is_left_to_them(contained: Contained, capfd: pytest.CaptureFixture[str]) -> None:
+    assert contained("create", "--bundle", str(contained.held.bundle), "held") == 0
+    assert contained("create", "--bundle", str(contained.held.bundle), "other") == 1
+    assert "in use by other processes" in capfd.readouterr().err
+    assert (contained.group / "cgroup.procs").read_text()
+
+
+@pytest.mark.root
 def test_update_tells_systemd_too(fake: FakeSystemd, contained: Contained) -> None:
     assert contained("create", "--bundle", str(contained.held.bundle), "held") == 0
     assert contained("update", "held") == 0
