@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from pyrun.pod.trace import trace_pod as trace_pod
     from pyrun.pod.volume import remove_tree as remove_tree
     from pyrun.spec.oci import OciCapabilities as OciCapabilities
+    from pyrun.spec.oci import OciConsoleSize as OciConsoleSize
     from pyrun.spec.oci import OciHook as OciHook
     from pyrun.spec.oci import OciMount as OciMount
     from pyrun.spec.oci import OciProcess as OciProcess
@@ -127,8 +128,8 @@ _EXPORTS = {
     "container.layout": ("PodPaths",),
     "container.lower": ("lower_container",),
     "container.namespaces": ("JoinedNamespaces",),
-    "container.oci_features": ("oci_features",),
     "container.oci_delegation": ("delegate_cgroup",),
+    "container.oci_features": ("oci_features",),
     "container.oci_limits": ("oci_limits",),
     "container.oci_resources": ("apply_resources", "update_resources"),
     "container.plan": ("ContainerPlan", "Setting", "has_early_hooks", "plan_container"),
@@ -172,7 +173,7 @@ _EXPORTS = {
     "pod.status": ("ContainerStatus",),
     "pod.trace": ("Phase", "trace_pod"),
     "pod.volume": ("remove_tree",),
-    "spec.oci": ("OciCapabilities", "OciHook", "OciMount", "OciProcess", "OciResources", "OciSpec"),
+    "spec.oci": ("OciCapabilities", "OciConsoleSize", "OciHook", "OciMount", "OciProcess", "OciResources", "OciSpec"),
     "spec.oci_parse": (
         "load_oci",
         "load_oci_process",
@@ -218,6 +219,7 @@ __all__ = [
     "NamespaceSet",
     "NotFound",
     "OciCapabilities",
+    "OciConsoleSize",
     "OciHook",
     "OciMount",
     "OciProcess",

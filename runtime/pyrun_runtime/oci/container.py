@@ -7,6 +7,7 @@ from pyrun_runtime.oci.cgroup import open_cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun import Created, OciSpec
     from pyrun_runtime.oci.store import Entry, State, Store
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
@@ -57,3 +58,14 @@ def need_process(state: State, what: str) -> ForeignProcess:
     if process is None:
         raise NotFound(f"cannot {what} container {state.id!r}: container not running")
     return process
+
+
+def refer_calls(created: Created, spec: OciSpec, state: State, status: str = CREATING) -> None:
+    """Send the listener of a process at its gate to who answers for the system calls that its filter refers to a supervisor."""
+    seccomp = spec.linux.seccomp
+    if seccomp is None or "listenerPath" not in seccomp:
+        return
+    from pyrun import has_listener, send_listener
+
+    if has_listener(seccomp):
+        send_listener(created, seccomp, describe_state(state, status))

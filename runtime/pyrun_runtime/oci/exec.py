@@ -13,12 +13,12 @@ from pyrun import (
     NotFound,
     Setting,
     StateError,
+    create,
     load_oci,
     plan_exec,
-    spawn,
 )
 from pyrun_runtime.oci.cgroup import open_cgroup
-from pyrun_runtime.oci.container import CREATED, PAUSED, RUNNING, need_process, read_status
+from pyrun_runtime.oci.container import CREATED, PAUSED, RUNNING, need_process, read_status, refer_calls
 from pyrun_runtime.oci.descriptors import count_preserved, preserved_slots, send_pidfd
 from pyrun_runtime.oci.exec_process import PROCESS_OPTIONS, PROCESS_OPTIONS_HELP, read_process
 from pyrun_runtime.oci.explain import ProgramFailed, explain
@@ -28,7 +28,7 @@ from pyrun_runtime.oci.terminal import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun import Fd, ForeignProcess, OciProcess, OciSpec, Process
+    from pyrun import Created, Fd, ForeignProcess, OciProcess, OciSpec, Plan, Process
     from pyrun_runtime.oci.main import Context
     from pyrun_runtime.oci.options import Options, OptionTable
     from pyrun_runtime.oci.store import Entry, State
@@ -106,7 +106,7 @@ def _start(context: Context, options: Options, id: str, command: list[str], *, f
                 Console(process.terminal, options.get("console-socket"), foreground) as console,
             ):
                 slots = {**console.slots(), **preserved_slots(preserved)}
-                executed = _spawn(options, state, spec, process, init, slots)
+                executed = _spawn(options, state, spec, console.fit(process), init, slots)
                 return _tell(options, executed, console)
     except Exception as error:
         text, _ = explain(error)
@@ -124,23 +124,41 @@ def _check_status(context: Context, options: Options, entry: Entry, state: State
 def _spawn(
     options: Options, state: State, spec: OciSpec, process: OciProcess, init: ForeignProcess, slots: dict[str, int]
 ) -> Process:
+    """Up to the moment when the program runs."""
     kinds = kinds_to_join(spec, init)
-    setting = Setting(gated=False, preserve_fds=len([name for name in slots if name.startswith("preserved")]))
+    preserved = len([name for name in slots if name.startswith("preserved")])
+    # A gate is there for the listener of a filter, which somebody has to take before the program makes a call.
+    setting = Setting(gated="listenerPath" in (spec.linux.seccomp or {}), preserve_fds=preserved)
     plan = plan_exec(spec, process, [kind for kind in kinds if kind != "pid"], setting=setting)
     fds = {"stdin": 0, "stdout": 1, "stderr": 2, CONTAINER: init.fileno(), **slots}
-    pid_namespace = init if "pid" in kinds else None
+    with _create(options, state, plan, init, init if "pid" in kinds else None, fds) as created:
+        created.wait_created()
+        if setting.gated:
+            refer_calls(created, spec, state, RUNNING)
+        return created.start()
+
+
+def _create(
+    options: Options,
+    state: State,
+    plan: Plan,
+    init: ForeignProcess,
+    pid_namespace: ForeignProcess | None,
+    fds: dict[str, int],
+) -> Created:
+    """In the container's group, or where its first process is if that one may have none."""
     group = _group(options, state)
     if group is None:
-        return spawn(plan, pid_namespace=pid_namespace, fds=fds)
+        return create(plan, pid_namespace=pid_namespace, fds=fds)
     with group:
         try:
-            return spawn(plan, cgroup=group, pid_namespace=pid_namespace, fds=fds)
+            return create(plan, cgroup=group, pid_namespace=pid_namespace, fds=fds)
         except KernelError as error:
-            # The container has groups of its own with controllers, so processes live in the leaves only: go where its first is.
+            # It has groups of its own with controllers, so processes live in the leaves only.
             if error.errno != errno.EBUSY or options.get("cgroup"):
                 raise
     with _group_of(init.pid) as leaf:
-        return spawn(plan, cgroup=leaf, pid_namespace=pid_namespace, fds=fds)
+        return create(plan, cgroup=leaf, pid_namespace=pid_namespace, fds=fds)
 
 
 def kinds_to_join(spec: OciSpec, init: ForeignProcess) -> list[str]:

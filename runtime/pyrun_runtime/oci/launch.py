@@ -24,6 +24,7 @@ from pyrun import (
     replace,
 )
 from pyrun_runtime.oci.cgroup import destroy_cgroup
+from pyrun_runtime.oci.container import refer_calls
 from pyrun_runtime.oci.descriptors import count_preserved, preserved_slots, send_pidfd, with_listen_fds
 from pyrun_runtime.oci.new_cgroup import NewCgroup, place_cgroup
 from pyrun_runtime.oci.notify import with_notify
@@ -132,13 +133,14 @@ class _Launch:
         self._entry.write(CONFIG, self._bundle.data)
         self._spec = with_notify(self._spec, self._entry)
         assert self._spec.process is not None
-        self._spec = replace(self._spec, process=with_listen_fds(self._spec.process))
+        self._spec = replace(self._spec, process=console.fit(with_listen_fds(self._spec.process)))
         with NewCgroup(self._state, self._spec) as group:
             self._undo.push("remove the cgroup", destroy_cgroup, self._state)
             created = self._spawn(group, {**console.slots(), **preserved_slots(preserved)}, preserved)
             self._undo.push("end the process", created.abandon)
             self._pass_gates(created, group)
         self._note(created.process)
+        refer_calls(created, self._spec, self._state)
         for warning in created.warnings:
             self._context.log.warn(str(warning))
         return self._tell(created, console)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 
-from pyrun import Fd, PyrunError
+from pyrun import Fd, OciConsoleSize, PyrunError, replace
 from pyrun_runtime.cli.message import UsageError
 from pyrun_runtime.oci.unix_socket import connect, receive_fd, socket_pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun import OciProcess
     from pyrun_runtime.oci.unix_socket import Socket
 
 SLOT = "console"
@@ -38,6 +40,18 @@ class Console:
     def slots(self) -> dict[str, int]:
         """For the plan: the socket that the terminal is sent to."""
         return {} if self._theirs is None else {SLOT: self._theirs.fileno()}
+
+    def fit(self, process: OciProcess) -> OciProcess:
+        """*process*, whose terminal is as large as ours from the start if it is ours to show."""
+        if self._ours is None:
+            return process
+        import termios
+
+        try:
+            rows, columns = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))[:2]
+        except OSError:  # there is none
+            return process
+        return replace(process, console_size=OciConsoleSize(rows, columns)) if rows and columns else process
 
     def receive(self) -> Fd | None:
         """The terminal, once the process has made it; None if it is not ours."""
