@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pyrun.container.layout import PodPaths as PodPaths
     from pyrun.container.lower import lower_container as lower_container
     from pyrun.container.namespaces import JoinedNamespaces as JoinedNamespaces
+    from pyrun.container.net_devices import move_net_devices as move_net_devices
     from pyrun.container.oci_delegation import delegate_cgroup as delegate_cgroup
     from pyrun.container.oci_features import oci_features as oci_features
     from pyrun.container.oci_limits import oci_limits as oci_limits
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from pyrun.container.root_plan import read_links as read_links
     from pyrun.container.seccomp_notify import has_listener as has_listener
     from pyrun.container.seccomp_notify import send_listener as send_listener
+    from pyrun.container.security import ALL_CAPABILITIES_MASK as ALL_CAPABILITIES_MASK
+    from pyrun.container.security import available_capabilities as available_capabilities
     from pyrun.errors import AlreadyExists as AlreadyExists
     from pyrun.errors import CleanupErrors as CleanupErrors
     from pyrun.errors import ExecError as ExecError
@@ -128,6 +131,7 @@ _EXPORTS = {
     "container.layout": ("PodPaths",),
     "container.lower": ("lower_container",),
     "container.namespaces": ("JoinedNamespaces",),
+    "container.net_devices": ("move_net_devices",),
     "container.oci_delegation": ("delegate_cgroup",),
     "container.oci_features": ("oci_features",),
     "container.oci_limits": ("oci_limits",),
@@ -136,6 +140,7 @@ _EXPORTS = {
     "container.process": ("preserved_slot",),
     "container.root_plan": ("read_links",),
     "container.seccomp_notify": ("has_listener", "send_listener"),
+    "container.security": ("ALL_CAPABILITIES_MASK", "available_capabilities"),
     "errors": (
         "AlreadyExists",
         "CleanupErrors",
@@ -192,6 +197,7 @@ _MODULES = {"steps": "kernel.step"}
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
+    "ALL_CAPABILITIES_MASK",
     "AlreadyExists",
     "BEFORE",
     "CONTAINER",
@@ -249,6 +255,7 @@ __all__ = [
     "Value",
     "__version__",
     "apply_resources",
+    "available_capabilities",
     "can_run_pods",
     "check_order",
     "create",
@@ -266,6 +273,7 @@ __all__ = [
     "load_oci_resources",
     "load_pod",
     "lower_container",
+    "move_net_devices",
     "new_uid",
     "oci_features",
     "oci_limits",

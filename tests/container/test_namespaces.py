@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.interpreter import run_python
 from fixtures.oci_container import IDS, NAMESPACES, created, make_root, oci_spec, run_oci, run_to_the_end
 from pyrun.container.exec import CONTAINER, plan_exec
 from pyrun.container.namespaces import JoinedNamespaces, make_user_namespace
@@ -155,6 +156,50 @@ def exec_in(process: Process, steps: object) -> str:
                     found = text.read()
                 assert other.wait_status().code == 0, found
     return found
+
+
+def test_a_network_device_of_the_host_with_its_addresses(root: Path) -> None:
+    """In a process of its own, whose network namespace is the host's for the test."""
+    run_python(MOVE_DEVICES, Path(__file__).parents[1], root)
+
+
+MOVE_DEVICES = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from fixtures.oci_container import OTHERS, created, oci_spec, run_to_the_end
+from pathlib import Path
+from pyrun._core import lib
+from pyrun.container.net_devices import move_net_devices
+from pyrun.errors import KernelError
+from pyrun.linux import namespace, netlink
+namespace.unshare(lib.CLONE_NEWNET)
+here = namespace.open_namespace("/proc/self", "network")
+with netlink.open_netlink() as host:
+    netlink.create_veth(host, "one", "two", here)
+    netlink.add_address(host, "one", "10.9.0.1/24")
+    netlink.add_address(host, "one", "fd00::5/64")
+    netlink.set_link(host, "one", mtu=1400)
+    before = netlink.find_link(host, "one")
+    spec = oci_spec(
+        Path(sys.argv[2]), "busybox ip address show inside", *OTHERS, netDevices={"one": {"name": "inside"}, "two": {}}
+    )
+    with created(spec) as (it, output):
+        move_net_devices(spec.linux.net_devices, it.process)
+        assert netlink.find_link(host, "one") is None and netlink.find_link(host, "two") is None
+        seen = run_to_the_end(it, output)
+    assert before.hardware_address in seen and "mtu 1400" in seen and "UP" in seen, seen
+    assert "inet 10.9.0.1/24" in seen and "inet6 fd00::5/64" in seen, seen
+    netlink.create_veth(host, "one", "two", here)
+    for devices in ({"none": {}}, {"one": {"name": "lo"}}):
+        spec = oci_spec(Path(sys.argv[2]), "true", *OTHERS, netDevices=devices)
+        with created(spec) as (it, output):
+            try:
+                move_net_devices(spec.linux.net_devices, it.process)
+            except KernelError as error:
+                assert error.filename in ("none", "one", "lo"), error
+            else:
+                raise AssertionError(devices)
+"""
 
 
 # ---- joined by path --------------------------------------------------------------------------------------------------

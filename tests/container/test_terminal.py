@@ -18,6 +18,8 @@ import pytest
 
 from fixtures.oci_container import IDS, MOUNTS, NAMESPACES, created, make_root, oci_spec, run_to_the_end
 from pyrun.container.exec import CONTAINER, plan_exec
+from pyrun.container.plan import Setting
+from pyrun.container.security import available_capabilities
 from pyrun.errors import StepError
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.process import Process
@@ -142,7 +144,8 @@ def test_a_console_socket_that_nobody_reads_is_an_error(root: Path) -> None:
 def exec_on_terminal(spec: OciSpec, process: Process, script: str) -> str:
     assert spec.process is not None
     other = replace(spec.process, args=("/bin/sh", "-c", script), terminal=True)
-    steps = plan_exec(spec, other, ("mount", "uts", "ipc", "network", "cgroup"))
+    setting = Setting(gated=False, grantable=available_capabilities())
+    steps = plan_exec(spec, other, ("mount", "uts", "ipc", "network", "cgroup"), setting=setting)
     ours, theirs = socket.socketpair()
     with ours, theirs, create(steps, pid_namespace=process, fds={CONTAINER: process, "console": theirs}) as it:
         it.wait_created()

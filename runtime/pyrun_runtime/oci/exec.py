@@ -6,6 +6,7 @@ import errno
 import os
 
 from pyrun import (
+    ALL_CAPABILITIES_MASK,
     CONTAINER,
     Cgroup,
     KernelError,
@@ -13,6 +14,7 @@ from pyrun import (
     NotFound,
     Setting,
     StateError,
+    available_capabilities,
     create,
     load_oci,
     plan_exec,
@@ -128,7 +130,9 @@ def _spawn(
     kinds = kinds_to_join(spec, init)
     preserved = len([name for name in slots if name.startswith("preserved")])
     # A gate is there for the listener of a filter, which somebody has to take before the program makes a call.
-    setting = Setting(gated="listenerPath" in (spec.linux.seccomp or {}), preserve_fds=preserved)
+    gated = "listenerPath" in (spec.linux.seccomp or {})
+    grantable = ALL_CAPABILITIES_MASK if "user" in kinds else available_capabilities()
+    setting = Setting(gated=gated, preserve_fds=preserved, grantable=grantable)
     plan = plan_exec(spec, process, [kind for kind in kinds if kind != "pid"], setting=setting)
     fds = {"stdin": 0, "stdout": 1, "stderr": 2, CONTAINER: init.fileno(), **slots}
     with _create(options, state, plan, init, init if "pid" in kinds else None, fds) as created:

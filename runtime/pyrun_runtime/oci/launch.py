@@ -10,11 +10,13 @@ import os
 import time
 
 from pyrun import (
+    ALL_CAPABILITIES_MASK,
     IdMaps,
     JoinedNamespaces,
     Setting,
     SpecError,
     Undo,
+    available_capabilities,
     create,
     has_early_hooks,
     load_oci,
@@ -57,6 +59,7 @@ OPTIONS_HELP = """\
   --no-new-keyring         keep the session keyring of the caller
 """
 GATE = "gate"
+BORN = "born"
 
 
 class Launched:
@@ -148,12 +151,16 @@ class _Launch:
     def _spawn(self, group: Cgroup | None, given: dict[str, int], preserved: int) -> Created:
         with JoinedNamespaces.open(self._spec) as joined:
             plan = self._plan(joined, preserved, placed=group is None)
+            for warning in plan.warnings:
+                self._context.log.warn(warning)
             with IdMaps.open(plan.id_maps) as maps:
                 return self._create(plan, group, joined, {**joined.fds(), **maps.fds(), **given})
 
     def _plan(self, joined: JoinedNamespaces, preserved: int, placed: bool) -> ContainerPlan:
         directory = self._bundle.directory
+        grantable = ALL_CAPABILITIES_MASK if "user" in joined.kinds else available_capabilities()
         setting = Setting(
+            grantable=grantable,
             gate=GATE,
             namespaces=joined.kinds,
             lacking=joined.same,
@@ -196,14 +203,28 @@ class _Launch:
             # Nothing but what is written down would find the process, so it waits until that is done.
             self._note(created.process)
             created.open_gate()
+            if created.is_ahead(BORN):
+                created.wait_gate(BORN)
+                self._note(created.process)
+                created.open_gate()
         if has_early_hooks(self._spec):
             from pyrun_runtime.oci.hooks import InContainer, run_early_hooks
 
             created.wait_gate("hooks")
             self._note(created.process)
+            self._move_net_devices(created)
             run_early_hooks(self._spec, self._state, InContainer(self._spec, created.process, group))
             created.open_gate()
         created.wait_created()
+        if not has_early_hooks(self._spec):
+            self._move_net_devices(created)
+
+    def _move_net_devices(self, created: Created) -> None:
+        """Before the first hook, which may want to furnish them."""
+        if self._spec.linux.net_devices:
+            from pyrun import move_net_devices
+
+            move_net_devices(self._spec.linux.net_devices, created.process)
 
     def _note(self, process: Process) -> None:
         self._has_process = True

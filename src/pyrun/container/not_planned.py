@@ -16,9 +16,3 @@ def refuse_not_planned(spec: OciSpec) -> None:
     """Raises :class:`SpecError` for the first such field."""
     if spec.linux.intel_rdt is not None:
         raise SpecError("/linux/intelRdt", "classes of Intel RDT are not supported: nothing here writes to resctrl")
-    rows: list[tuple[str, object]] = [
-        ("/linux/netDevices", spec.linux.net_devices),
-    ]
-    for pointer, value in rows:
-        if value:
-            raise SpecError(pointer, "not built yet")

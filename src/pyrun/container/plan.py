@@ -68,6 +68,7 @@ PAUSE = "pause"
 PAUSE_READY = "pause to be ready"
 PLACED = "to be placed"
 CONSOLE_TREE = "console device"
+BORN = "born"
 HOOKS = "hooks"
 
 
@@ -139,6 +140,7 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
         *open_devices(spec, mounts),
         *open_root(spec, setting),
         *_enter_namespaces(spec, setting, own, by_slot),
+        *_place_again(setting, own, by_slot),
         *(session if "user" in by_slot else ()),
         *memory_and_personality(spec.linux),
         *security_labels(process),
@@ -157,6 +159,11 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     )
     clone_namespaces = ("pid",) if "pid" in own and "user" not in by_slot else ()
     return ContainerPlan(steps, clone_namespaces, id_maps(spec, mounts), unknown_capabilities(process.capabilities))
+
+
+def _place_again(setting: Setting, own: tuple[str, ...], by_slot: tuple[str, ...]) -> list[Step]:
+    """A process that goes on in another one has to be noted anew: whoever finds the first finds nobody."""
+    return [Checkpoint(BORN)] if setting.placed and "pid" in own and "user" in by_slot else []
 
 
 def has_early_hooks(spec: OciSpec) -> bool:

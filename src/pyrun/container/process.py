@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pyrun.container.root_plan import ROOT
-from pyrun.container.seccomp import seccomp_filter, seccomp_flags
-from pyrun.container.seccomp_notify import has_listener
+from pyrun.container.seccomp import DefaultProfile, seccomp_filter, seccomp_flags
 from pyrun.container.security import ADMIN_MASK, known_capability_mask
 from pyrun.errors import SpecError
 from pyrun.kernel.step import (
@@ -38,6 +37,7 @@ from pyrun.kernel.step import (
     SetUmask,
     SetUser,
 )
+from pyrun.spec.oci import OciCapabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from pyrun.container.plan import Setting
     from pyrun.kernel.step import Step
-    from pyrun.spec.oci import OciCapabilities, OciLinux, OciProcess, OciScheduler
+    from pyrun.spec.oci import OciLinux, OciProcess, OciScheduler
 
 STDIO = ("stdin", "stdout", "stderr")
 CONSOLE = "console"
@@ -161,14 +161,12 @@ def memory_and_personality(linux: OciLinux) -> list[Step]:
 def become(process: OciProcess, setting: Setting, filtered: bool) -> list[Step]:
     steps: list[Step] = [ChangeDirectory(process.cwd, at=ROOT, create_mode=0o755), *_scheduling(process)]
     user, sets = process.user, capability_sets(process.capabilities, setting)
-    if sets is not None:
-        steps.append(LimitBoundingSet(sets["bounding"]))
+    steps.append(LimitBoundingSet(sets["bounding"]))
     if user.uid and not setting.joined:
         steps.append(OwnStdio(user.uid, *_stdio(process, setting)))
     steps.append(SetUser(user.uid, user.gid, user.additional_gids))
-    if sets is not None:
-        permitted = sets["permitted"] | (ADMIN_MASK if filtered and _needs_admin(process, sets) else 0)
-        steps.append(SetCapabilities(sets["effective"], permitted, sets["inheritable"], sets["ambient"]))
+    permitted = sets["permitted"] | (ADMIN_MASK if filtered and _needs_admin(process, sets) else 0)
+    steps.append(SetCapabilities(sets["effective"], permitted, sets["inheritable"], sets["ambient"]))
     if process.no_new_privileges:
         steps.append(NoNewPrivileges())
     if setting.death_signal:
@@ -203,13 +201,13 @@ def exec_affinity(process: OciProcess) -> tuple[list[Step], list[Step]]:
     return ([SetInitialAffinity(initial)] if initial else []), ([SetAffinity(final)] if final else [])
 
 
-def capability_sets(capabilities: OciCapabilities | None, setting: Setting) -> Mapping[str, int] | None:
-    """The five sets as masks. The specification: what cannot be granted SHOULD NOT be an error, so what this kernel does not know
-    (:func:`unknown_capabilities`) or we do not hold is left out, and with it what the kernel ties to it."""
-    if capabilities is None:
-        return None
+def capability_sets(capabilities: OciCapabilities | None, setting: Setting) -> Mapping[str, int]:
+    """The five sets as masks; a configuration without any means none, as with runc and crun. The specification: what cannot be
+    granted SHOULD NOT be an error, so what this kernel does not know (:func:`~pyrun.container.security.unknown_capabilities`) or
+    we do not hold is left out, and with it what the kernel ties to it."""
+    asked = capabilities or OciCapabilities()
     sets = {
-        name: known_capability_mask(getattr(capabilities, name)) & setting.grantable
+        name: known_capability_mask(getattr(asked, name)) & setting.grantable
         for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
     }
     sets["effective"] &= sets["permitted"]
@@ -218,9 +216,9 @@ def capability_sets(capabilities: OciCapabilities | None, setting: Setting) -> M
     return sets
 
 
-def _needs_admin(process: OciProcess, sets: Mapping[str, int] | None) -> bool:
+def _needs_admin(process: OciProcess, sets: Mapping[str, int]) -> bool:
     """A filter can be loaded with no_new_privs or with CAP_SYS_ADMIN, which the program may not be meant to have."""
-    return not process.no_new_privileges and (sets is None or not sets["effective"] & ADMIN_MASK)
+    return not process.no_new_privileges and not sets["effective"] & ADMIN_MASK
 
 
 # ---- the program ----
@@ -235,22 +233,28 @@ def run_program(seccomp: Mapping[str, object] | None, process: OciProcess, setti
     if setting.gated or "/" not in process.args[0]:
         steps.append(FindProgram(process.args[0], search))
     gate: list[Step] = [Gate(source=setting.gate or None)] if setting.gated else []
-    filtering = [] if seccomp is None else _filter(seccomp, process, setting)
-    if seccomp is not None and has_listener(seccomp):
-        return [*steps, *filtering, *gate, Exec(process.args, process.env)]
-    return [*steps, *gate, *filtering, Exec(process.args, process.env)]
+    listened = _is_listened(seccomp)
+    filtering = [] if seccomp is None else _filter(seccomp, process, setting, listened)
+    filter_and_gate = [*filtering, *gate] if listened else [*gate, *filtering]
+    return [*steps, *filter_and_gate, Exec(process.args, process.env)]
 
 
-def _filter(seccomp: Mapping[str, object], process: OciProcess, setting: Setting) -> list[Step]:
-    load = LoadListenedFilter if has_listener(seccomp) else LoadFilter
-    steps: list[Step] = [load(seccomp_filter(seccomp), seccomp_flags(seccomp))]
+def _is_listened(seccomp: Mapping[str, object] | None) -> bool:
+    if seccomp is None or isinstance(seccomp, DefaultProfile):  # of which to ask one thing is to make all of it
+        return False
+    from pyrun.container.seccomp_notify import has_listener
+
+    return has_listener(seccomp)
+
+
+def _filter(seccomp: Mapping[str, object], process: OciProcess, setting: Setting, listened: bool) -> list[Step]:
+    load = LoadListenedFilter if listened else LoadFilter
+    filtering = load(seccomp_filter(seccomp), seccomp_flags(seccomp))
     sets = capability_sets(process.capabilities, setting)
     if not _needs_admin(process, sets):
-        return steps
-    steps.insert(0, RaiseCapabilities(ADMIN_MASK))
-    if sets is not None:  # else the exec itself takes away what the user is not to have
-        steps.append(DropCapabilities(sets["effective"], sets["permitted"], sets["inheritable"]))
-    return steps
+        return [filtering]
+    drop = DropCapabilities(sets["effective"], sets["permitted"], sets["inheritable"])
+    return [RaiseCapabilities(ADMIN_MASK), filtering, drop]
 
 
 def _stdio(process: OciProcess, setting: Setting) -> tuple[str, str, str]:

@@ -94,6 +94,10 @@ class Created:
         while self._ahead:
             self._pass_gate()
 
+    def is_ahead(self, name: str) -> bool:
+        """Whether the plan has a gate *name*, and has not reached it as far as we heard."""
+        return name in self._ahead
+
     def wait_gate(self, name: str) -> None:
         """Wait until the plan has reached the gate *name*. Raises as :meth:`wait_created`."""
         self.land()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NETLINK_ROUTE = 0
 IFF_UP = 1
 RT_TABLE_MAIN = 254
+RT_SCOPE_UNIVERSE = 0
+IFA_F_PERMANENT = 0x80
 NAME_BYTES = 15  # IFNAMSIZ without its NUL
 
 
@@ -157,6 +159,20 @@ def set_link(
     _request(netlink, "link", "set", index=_index(netlink, name), **changes)
 
 
+def move_link(netlink: Netlink, name: str, namespace_fd: int, new_name: str = "") -> None:
+    """Put an interface into another network namespace, under *new_name* if given. It arrives down and without addresses.
+
+    Kernel: rtnetlink(7) RTM_NEWLINK with IFLA_NET_NS_FD.
+    Affects: both network namespaces. When the other one ends, a physical interface comes back to the first namespace of the
+    machine, and a virtual one is deleted.
+    Raises: ENODEV if there is no such interface; EEXIST if the name is taken there; EINVAL for one that is bound to its
+    namespace, as ``lo`` is; EPERM without CAP_NET_ADMIN in both.
+    Owns: *namespace_fd* stays the caller's.
+    """
+    more = {"ifname": _check_name(new_name)} if new_name else {}
+    _request(netlink, "link", "set", index=_index(netlink, name), net_ns_fd=namespace_fd, **more)
+
+
 def delete_link(netlink: Netlink, name: str) -> None:
     """Delete an interface; of a veth pair both ends.
 
@@ -181,14 +197,17 @@ def add_address(netlink: Netlink, name: str, address: str) -> None:
     _request(netlink, "addr", "add", index=_index(netlink, name), address=host, prefixlen=int(length))
 
 
-def list_addresses(netlink: Netlink, name: str) -> tuple[str, ...]:
-    """The addresses of an interface, each with its prefix length.
+def list_addresses(netlink: Netlink, name: str, *, lasting: bool = False) -> tuple[str, ...]:
+    """The addresses of an interface, each with its prefix length; with *lasting* only those that somebody gave it for good: no
+    link-local ones, none of DHCP's or of a router's.
 
     Kernel: rtnetlink(7) RTM_GETADDR.
     Affects: nothing.
     Raises: ENODEV if there is no such interface.
     """
     found = _request(netlink, "addr", "dump", index=_index(netlink, name))
+    if lasting:
+        found = [m for m in found if m["scope"] == RT_SCOPE_UNIVERSE and m["flags"] & IFA_F_PERMANENT]
     return tuple([f"{_attribute(m, 'IFA_LOCAL') or _attribute(m, 'IFA_ADDRESS')}/{m['prefixlen']}" for m in found])
 
 

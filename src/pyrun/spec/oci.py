@@ -82,7 +82,7 @@ class OciExecCpuAffinity(Value):
 
 
 class OciProcess(Value):
-    """``process``. ``capabilities`` None leaves the capability sets alone."""
+    """``process``. Without ``capabilities`` all five sets are empty."""
 
     cwd: str
     args: tuple[str, ...] = ()
