@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
 import pyrun
+from fixtures.held import PYRUN_OCI, Held
+from fixtures.machine import patience
 from pyrun_runtime.oci.spec import default_config, rootless_config, write_config
 
 
@@ -77,3 +80,23 @@ def test_the_file_is_json_that_can_be_edited(tmp_path: Path) -> None:
     assert json.loads(text) == default_config()
     assert text.count("\n") > 100
     assert os.stat(path).st_mode & 0o111 == 0
+
+
+@pytest.mark.root
+def test_its_bundle_runs_as_it_is(tmp_path: Path) -> None:
+    """A shell on a terminal, which script(1) has for us."""
+    bundle = Held(tmp_path).bundle
+    (bundle / "config.json").unlink()
+    subprocess.run([*PYRUN_OCI, "spec", "--bundle", str(bundle)], check=True)
+    runtime = shlex.join([*PYRUN_OCI, "--root", str(tmp_path / "state"), "run", "--bundle", str(bundle), "as-it-is"])
+    done = subprocess.run(
+        ["script", "--quiet", "--return", "--command", runtime, "/dev/null"],
+        input="echo $((6 * 7)) on $(readlink /proc/self/fd/0); exit 3\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=patience(30),
+    )
+    assert done.returncode == 3, done.stdout
+    assert "42 on /dev/pts/0" in done.stdout or "42 on /dev/console" in done.stdout
+    assert not (tmp_path / "state/as-it-is").exists()
