@@ -20,9 +20,9 @@ def find_process(state: State) -> ForeignProcess | None:
 
 def read_status(store: Store, entry: Entry, state: State) -> str:
     """One of the five words above; nobody wrote it down, it is what the kernel says."""
-    if not state.pid:
+    if not state.complete:
         # While the lock is held, somebody makes it; else whoever did was killed.
-        return CREATING if store.is_made(entry.id) else STOPPED
+        return CREATING if not entry.is_alone and store.is_made(entry.id) else STOPPED
     process = find_process(state)
     if process is None:
         return STOPPED

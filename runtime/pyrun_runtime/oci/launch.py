@@ -30,7 +30,7 @@ from pyrun_runtime.oci.container import refer_calls
 from pyrun_runtime.oci.descriptors import count_preserved, preserved_slots, send_pidfd, with_listen_fds
 from pyrun_runtime.oci.new_cgroup import NewCgroup, place_cgroup
 from pyrun_runtime.oci.notify import with_notify
-from pyrun_runtime.oci.store import CONFIG, State, with_process, write_file
+from pyrun_runtime.oci.store import CONFIG, State, write_file
 from pyrun_runtime.oci.terminal import Console
 
 TYPE_CHECKING = False
@@ -142,7 +142,7 @@ class _Launch:
             created = self._spawn(group, {**console.slots(), **preserved_slots(preserved)}, preserved)
             self._undo.push("end the process", created.abandon)
             self._pass_gates(created, group)
-        self._note(created.process)
+        self._note(created.process, complete=True)
         refer_calls(created, self._spec, self._state)
         for warning in created.warnings:
             self._context.log.warn(str(warning))
@@ -226,9 +226,10 @@ class _Launch:
 
             move_net_devices(self._spec.linux.net_devices, created.process)
 
-    def _note(self, process: Process) -> None:
+    def _note(self, process: Process, *, complete: bool = False) -> None:
         self._has_process = True
-        self._state = with_process(self._state, process.pid, read_start_ticks(process.pid))
+        ticks = read_start_ticks(process.pid)
+        self._state = replace(self._state, pid=process.pid, start_ticks=ticks, complete=complete)
         self._entry.write_state(self._state)
 
     def _tell(self, created: Created, console: Console) -> Launched:

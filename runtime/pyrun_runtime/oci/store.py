@@ -18,7 +18,7 @@ import errno
 import fcntl
 import os
 
-from pyrun import AlreadyExists, Door, Fd, NotFound, PyrunError, Value, load_json, replace
+from pyrun import AlreadyExists, Door, Fd, NotFound, PyrunError, Value, load_json
 from pyrun_runtime.oci.json_text import to_json
 
 TYPE_CHECKING = False
@@ -39,8 +39,8 @@ class State(Value):
     """state.json.
 
     ``created`` is when it was created (RFC 3339); ``program`` is for messages. ``cgroup_root`` is the part of its cgroup's path
-    that was there before, ``cgroup`` the rest. ``pid`` is 0 until the process is there. ``hooks``: config.json has
-    some for later.
+    that was there before, ``cgroup`` the rest. ``pid`` is 0 until the process is there, and when that
+    waits to be started all is ``complete``. ``hooks``: config.json has some for later.
     """
 
     id: str
@@ -53,6 +53,7 @@ class State(Value):
     cgroup_root: str = ""
     cgroup: str = ""
     pid: int = 0
+    complete: bool = False
     start_ticks: int = 0
     hooks: bool = False
     owner: str = ""
@@ -131,6 +132,7 @@ class Store:
             try:
                 fcntl.flock(entry.fileno(), how)
                 if entry.is_in_place():
+                    entry.is_alone = not how & fcntl.LOCK_SH
                     return entry
             except BaseException:
                 entry.close()
@@ -149,12 +151,13 @@ class Store:
 
 
 class Entry:
-    """One container's directory. As a context manager it lets go of the lock."""
+    """One container's directory. As a context manager it lets go of the lock; ``is_alone`` while nobody else has one."""
 
     def __init__(self, id: str, path: str, fd: Fd) -> None:
         self.id = id
         self.path = path
         self.door = Door(path)
+        self.is_alone = False
         self._fd = fd
 
     def fileno(self) -> int:
@@ -237,7 +240,3 @@ def write_file(path: str, data: bytes, mode: int = 0o600) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def with_process(state: State, pid: int, start_ticks: int) -> State:
-    return replace(state, pid=pid, start_ticks=start_ticks)
