@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.hostile import change
 from pyrun.container.device_filter import device_filter
 from pyrun.container.oci_limits import oci_limits
 from pyrun.container.plan import Setting, namespace_slot, plan_container
@@ -154,79 +155,8 @@ REFUSED: dict[str, Any] = MINIMAL | {
 BASES = (MINIMAL, USUAL, RARE, REFUSED)
 TEXTS = [json.dumps(base).encode() for base in BASES]
 
-HOSTILE: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), 10**400),
-    *(0.5, -0.0, 1e308, [], {}, [[]], {"": ""}, [None] * 3, "", " ", "/", ".", "..", "../..", "//", "/../../etc", "\0"),
-    *("a\0b", "\n", "\x7f", "é", "\ud800", "\U0010ffff", "%s%n", "x" * 5000, "/" + "a/" * 3000, "/proc/self/exe"),
-    *("/proc/self/fd/7", "sysfs", "proc", "bind", "overlay", "cgroup2", "rbind", "rro", "idmap", "ridmap", "tmpcopyup"),
-    *(
-        "remount",
-        "shared",
-        "runbindable",
-        "size=9999999999999999999",
-        "mode=0",
-        "ro,rw",
-        "=",
-        "a=",
-        "0-",
-        "-1",
-        "0-3,7",
-    ),
-    *(
-        "99999",
-        "1-0",
-        "SCMP_ACT_NOTIFY",
-        "SCMP_ACT_KILL",
-        "RLIMIT_CPU",
-        "CAP_SYS_ADMIN",
-        "CAP_",
-        "user",
-        "time",
-        "mount",
-    ),
-    *("kernel.shmmax", "kernel.core_pattern", "net/ipv4/ip_forward", "MPOL_LOCAL", "SCHED_DEADLINE", "a", "c", "p"),
-)
 
-
-# ---- changes to a document -------------------------------------------------------------------------------------------
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """(container, key) of everything in *value*."""
-    found: list[tuple[Any, Any]] = []
-    waiting = [value]
-    for node in waiting:
-        keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
-        for key in keys:
-            found.append((node, key))
-            waiting.append(node[key])
-    return found
-
-
-def change(document: Any, dice: Random) -> Any:
-    where = places(document)
-    if not where:
-        return dice.choice(HOSTILE)
-    node, key = dice.choice(where)
-    kind = dice.randrange(7)
-    if kind < 3:
-        node[key] = dice.choice(HOSTILE)
-    elif kind == 3:
-        del node[key]
-    elif kind == 4:  # something from elsewhere
-        other, name = dice.choice(where)
-        node[key] = json.loads(json.dumps(other[name])) if _has(other, name) else None
-    elif kind == 5 and isinstance(node, dict):
-        node[dice.choice(["", "path", "type", "a/b", "x" * 600, "\n", "~", str(key).upper()])] = node[key]
-    elif isinstance(node[key], list):
-        node[key] = node[key] * dice.choice([2, 3, 50])
-    else:
-        node[key] = [node[key]]
-    return document
-
-
-def _has(node: Any, key: Any) -> bool:
-    return key in node if isinstance(node, dict) else key < len(node)
+# ---- the inputs ------------------------------------------------------------------------------------------------------
 
 
 def garble(text: bytes, dice: Random) -> bytes:

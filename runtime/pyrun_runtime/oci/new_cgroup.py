@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from pyrun import AlreadyExists, Cgroup, StateError, apply_resources, find_cgroup_root
+from pyrun import AlreadyExists, Cgroup, SpecError, StateError, apply_resources, find_cgroup_root
 from pyrun_runtime.oci.cgroup import DISABLED, SYSTEMD, destroy_cgroup
 
 TYPE_CHECKING = False
@@ -30,11 +30,19 @@ def place_cgroup(manager: str, spec: OciSpec, id: str) -> tuple[str, str]:
         from pyrun_runtime.oci.systemd_scope import place_scope
 
         return _checked(*place_scope(spec, id))
-    top, parts = find_cgroup_root(), (spec.linux.cgroups_path or id).strip("/").split("/")
+    top, parts = find_cgroup_root(), _split(spec.linux.cgroups_path or id)
     kept = len(parts) - 1
     while kept and not os.path.isdir("/".join([top, *parts[:kept]])):
         kept -= 1
     return _checked("/".join([top, *parts[:kept]]), "/".join(parts[kept:]))
+
+
+def _split(path: str) -> list[str]:
+    """The names of the groups on the way. The root is nobody's own, and what leads up again leads out of it."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts or "\n" in path:
+        raise SpecError("/linux/cgroupsPath", f"{path!r} is not the path of a cgroup below the root")
+    return parts
 
 
 def _checked(root: str, name: str) -> tuple[str, str]:
