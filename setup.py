@@ -32,6 +32,7 @@ CHILD_SOURCES = [
     "csrc/step_copy.c",
     "csrc/step_exec.c",
     "csrc/step_file.c",
+    "csrc/step_hide.c",
     "csrc/step_mount.c",
     "csrc/step_mount_old.c",
     "csrc/step_namespace.c",

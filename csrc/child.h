@@ -73,8 +73,12 @@ step_function step_await, step_setns, step_unshare, step_time_namespace, step_ho
 /* step_terminal.c */
 step_function step_terminal;
 /* step_mount.c */
-step_function step_propagation, step_open_tree, step_new_mount, step_attach, step_set_attributes, step_mask,
-    step_readonly, step_pivot_root, step_reconfigure, step_chroot;
+step_function step_propagation, step_open_tree, step_new_mount, step_reconfigure, step_attach, step_set_attributes,
+    step_pivot_root, step_chroot;
+long mount_set_attributes(int fd, unsigned int flags, __u64 set, __u64 clear, __u64 propagation);
+long mount_attach(int tree, int target);
+/* step_hide.c */
+step_function step_mask, step_readonly;
 /* step_copy.c */
 step_function step_copy_up;
 /* step_mount_old.c */
