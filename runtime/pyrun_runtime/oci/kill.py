@@ -39,6 +39,8 @@ def run(context: Context, options: Options, arguments: list[str]) -> int:
     with need_process(state, "kill") as process:
         if not process.signal(number):
             raise NotFound(f"cannot kill container {id!r}: container not running")
+    if number == SIGKILL and state.shares_pids:
+        signal_all(state, number)  # as runc: else the others would be left without anybody who could be asked to end
     return 0
 
 

@@ -255,6 +255,7 @@ def _describe(context: Context, id: str, bundle: Bundle) -> State:
         manager=context.cgroup_manager,
         cgroup_root=cgroup_root,
         cgroup=cgroup,
+        shares_pids=not any([each.type == "pid" and not each.path for each in spec.linux.namespaces]),
         hooks=bool(spec.hooks.start_container or spec.hooks.poststart or spec.hooks.poststop),
         annotations=spec.annotations,
     )

@@ -40,7 +40,8 @@ class State(Value):
 
     ``created`` is when it was created (RFC 3339); ``program`` is for messages. ``cgroup_root`` is the part of its cgroup's path
     that was there before, ``cgroup`` the rest. ``pid`` is 0 until the process is there, and when that
-    waits to be started all is ``complete``. ``hooks``: config.json has some for later.
+    waits to be started all is ``complete``. ``hooks``: config.json has some for later. ``shares_pids``:
+    its PID namespace is not its own, so its processes do not end with the first.
     """
 
     id: str
@@ -54,6 +55,7 @@ class State(Value):
     cgroup: str = ""
     pid: int = 0
     complete: bool = False
+    shares_pids: bool = False
     start_ticks: int = 0
     hooks: bool = False
     owner: str = ""

@@ -57,6 +57,22 @@ def test_kill_reaches_all_processes(runtime: OciRuntime) -> None:
     runtime.wait_stopped()
 
 
+def test_kill_ends_all_where_the_pid_namespace_is_not_the_containers_own(runtime: OciRuntime) -> None:
+    kinds = [{"type": kind} for kind in ("mount", "uts")]
+    runtime.configure("/bin/sh", "-c", "sleep 60 & echo other $!; wait", linux={"namespaces": kinds})
+    runtime.create()
+    runtime.ok("start", "box")
+    wait_until(lambda: "other" in runtime.output())
+    pid = int(runtime.output().split("other")[1])
+    assert os.path.exists(f"/proc/{pid}")
+    runtime.ok("kill", "box", "9")
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}") or is_zombie(pid))
+
+
+def is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 @pytest.mark.parametrize("signal", ["NOPE", "0", "65", "-1", "SIGRTMAX+1", "9999999999"])
 def test_a_signal_that_is_none(runtime: OciRuntime, signal: str) -> None:
     runtime.configure("/bin/sleep", "60")
