@@ -66,7 +66,9 @@ ABOUT_THE_SHIPPED = "not few_kilobytes"
 
 @pytest.mark.root
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["spawn", "mount_steps", "tree_steps", "file_steps", "process_steps", "fallback", "pause"])
+@pytest.mark.parametrize(
+    "name", ["spawn", "mount_steps", "tree_steps", "file_steps", "process_steps", "fallback", "pause"]
+)
 def test_kernel_tests_with_sanitizers(programs: dict[str, str], name: str) -> None:
     options = ["--noconftest", "-p", "no:cacheprovider", "-q", "-rA", "-k", ABOUT_THE_SHIPPED]
     files = [HERE / "programs_in_use.py", ROOT / f"tests/kernel/test_{name}.py"]
