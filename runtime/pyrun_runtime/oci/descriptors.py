@@ -10,7 +10,6 @@ import os
 
 from pyrun import replace
 from pyrun_runtime.cli.message import UsageError
-from pyrun_runtime.oci.unix_socket import connect, send_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def send_pidfd(options: Options, pidfd: int) -> None:
     """To ``--pidfd-socket``, if there is one."""
     path = options.get("pidfd-socket")
     if path:
+        from pyrun_runtime.oci.unix_socket import connect, send_fd
+
         connection = connect(path)
         try:
             send_fd(connection, pidfd, b"pidfd")

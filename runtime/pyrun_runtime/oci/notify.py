@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import select
-from _socket import SOCK_DGRAM
 
 from pyrun import replace
-from pyrun_runtime.oci.unix_socket import bind_datagram, connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +51,8 @@ class Notifications:
         path = f"{entry.path}/{DIRECTORY}"
         self._socket: Socket | None = None
         if host_socket() and os.path.isdir(path):
+            from pyrun_runtime.oci.unix_socket import bind_datagram  # most containers never need a socket
+
             self._socket = bind_datagram(f"{path}/{NAME}", 0o777)
 
     def wait_ready(self, process: ForeignProcess) -> None:
@@ -76,6 +76,10 @@ class Notifications:
 
 
 def _tell_host(pid: int) -> None:
+    from _socket import SOCK_DGRAM
+
+    from pyrun_runtime.oci.unix_socket import connect
+
     connection = connect(host_socket(), SOCK_DGRAM)
     try:
         connection.send(f"MAINPID={pid}\nREADY=1\n".encode())

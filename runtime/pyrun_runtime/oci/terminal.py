@@ -12,7 +12,6 @@ import struct
 
 from pyrun import Fd, OciConsoleSize, PyrunError, replace
 from pyrun_runtime.cli.message import UsageError
-from pyrun_runtime.oci.unix_socket import connect, receive_fd, socket_pair
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +31,13 @@ class Console:
             raise UsageError("a process with a terminal needs --console-socket, unless it is run in the foreground")
         self._ours: Socket | None = None
         self._theirs: Socket | None = None
-        if path:
-            self._theirs = connect(path)
-        elif wanted:
-            self._ours, self._theirs = socket_pair()
+        if wanted:
+            from pyrun_runtime.oci.unix_socket import connect, socket_pair  # most containers never need a socket
+
+            if path:
+                self._theirs = connect(path)
+            else:
+                self._ours, self._theirs = socket_pair()
 
     def slots(self) -> dict[str, int]:
         """For the plan: the socket that the terminal is sent to."""
@@ -57,6 +59,8 @@ class Console:
         """The terminal, once the process has made it; None if it is not ours."""
         if self._ours is None:
             return None
+        from pyrun_runtime.oci.unix_socket import receive_fd
+
         terminal = receive_fd(self._ours)
         if terminal is None:
             raise PyrunError("the process has sent no terminal")

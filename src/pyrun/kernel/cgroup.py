@@ -18,7 +18,6 @@ from pyrun.errors import AlreadyExists, KernelError, NotFound, StateError, Unsup
 from pyrun.kernel import cgroup_stats as stats
 from pyrun.kernel import cgroup_tree as tree
 from pyrun.kernel.cgroup_limits import NO_LIMIT, CpuMax, IoMax, Limits
-from pyrun.kernel.cgroup_watch import CgroupWatch
 from pyrun.kernel.fd import Fd
 from pyrun.linux import cgroupfs
 
@@ -26,6 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
+
+    from pyrun.kernel.cgroup_watch import CgroupWatch
 
 __all__ = ["NO_LIMIT", "Cgroup", "CpuMax", "IoMax", "Limits", "find_cgroup_root"]
 
@@ -246,6 +247,8 @@ class Cgroup:
 
     def watch(self, *files: str) -> CgroupWatch:
         """Wait for changes of *files* that tell of them, such as cgroup.events and memory.events. The caller closes it."""
+        from pyrun.kernel.cgroup_watch import CgroupWatch
+
         return CgroupWatch(self, files)
 
     def read_cpu_stats(self) -> stats.CpuStats:

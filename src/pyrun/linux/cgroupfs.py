@@ -12,7 +12,6 @@ import os
 
 from pyrun.errors import KernelError
 from pyrun.linux.file import read_bytes
-from pyrun.linux.mountinfo import read_mountinfo
 from pyrun.value import Value
 
 TYPE_CHECKING = False
@@ -104,6 +103,8 @@ def find_root() -> str | None:
     for path in (UNIFIED_ROOT, HYBRID_ROOT):
         if os.access(f"{path}/cgroup.controllers", os.F_OK):
             return path
+    from pyrun.linux.mountinfo import read_mountinfo  # where neither has it
+
     return detect_layout(read_mountinfo(), ()).root
 
 
@@ -114,6 +115,8 @@ def read_layout() -> CgroupLayout:
     Affects: nothing.
     Raises: ENOENT without /proc.
     """
+    from pyrun.linux.mountinfo import read_mountinfo
+
     try:
         known = parse_known_controllers(read_bytes("/proc/cgroups"))
     except KernelError:
