@@ -382,6 +382,19 @@ def test_sysfs_of_the_hosts_network_is_bound_in_a_user_namespace(tmp_path: Path)
     assert {"ro", "nosuid", "noexec", "nodev"} <= seen["options"]
 
 
+def test_the_own_cgroup_is_bound_where_cgroup2_cannot_be_mounted(tmp_path: Path) -> None:
+    """In a user namespace without a cgroup namespace: mounted, it would show the host's whole tree."""
+    mapped = make_root(tmp_path / "mapped", owner=100000)
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group/cgroup.procs").touch()
+    kinds = ("user", "pid", "uts", "ipc", "network")
+    fields: dict[str, Any] = {"namespaces": kinds, "uidMappings": IDS, "gidMappings": IDS}
+    spec = spec_with(mapped, "ls /cg; touch /cg/x 2>&1; true", mount("/cg", "cgroup", "ro", type="cgroup"), **fields)
+    first, second = run_oci(spec, cgroup=str(tmp_path / "group")).splitlines()
+    assert first == "cgroup.procs"
+    assert "Read-only file system" in second
+
+
 # ---- the root, and what is hidden ------------------------------------------------------------------------------------
 
 
