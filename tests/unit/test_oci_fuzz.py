@@ -15,6 +15,7 @@ import pytest
 
 from fixtures.hostile import change
 from pyrun.container.device_filter import device_filter
+from pyrun.container.exec import CONTAINER, plan_exec
 from pyrun.container.oci_limits import oci_limits
 from pyrun.container.plan import Setting, namespace_slot, plan_container
 from pyrun.errors import PyrunError, SpecError
@@ -140,6 +141,14 @@ RARE: dict[str, Any] = {
         "resources": RESOURCES,
         "rootfsPropagation": "slave",
         "personality": {"domain": "LINUX32"},
+        "seccomp": {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+            "listenerPath": "/run/agent.sock",
+            "listenerMetadata": "m",
+            "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY", "errnoRet": None}],
+        },
+        "netDevices": {"eth9": {"name": "eth0"}},
         "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
     },
 }
@@ -148,7 +157,6 @@ REFUSED: dict[str, Any] = MINIMAL | {
         "namespaces": [{"type": "mount"}, {"type": "network"}],
         "intelRdt": {"closID": "a", "schemata": ["L3:0=f"], "enableCMT": False},
         "mountLabel": "x",
-        "netDevices": {"eth9": {"name": "eth0"}},
         "resources": RESOURCES,
     },
 }
@@ -210,6 +218,8 @@ def plan(spec: OciSpec) -> None:
     planned = plan_container(spec, Setting(bundle="/bundle", gate="gate", namespaces=kinds))
     slots = [*[namespace_slot(kind) for kind in kinds], *[each.slot for each in planned.id_maps]]
     gates_of(planned.steps, (*GIVEN, *slots))
+    assert spec.process is not None
+    gates_of(plan_exec(spec, spec.process, ("mount", *kinds)), (*GIVEN, CONTAINER))
 
 
 def run_one(number: int) -> str:

@@ -12,7 +12,6 @@ The order of the steps is the whole of the matter, and it is the order of the fu
 
 from __future__ import annotations
 
-from pyrun.container.not_planned import refuse_not_planned
 from pyrun.container.process import (
     TERMINAL,
     become,
@@ -127,7 +126,8 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     process = spec.process
     if process is None or not process.args:
         raise SpecError("/process/args", "there is no program to run")
-    refuse_not_planned(spec)
+    if spec.linux.intel_rdt is not None:
+        raise SpecError("/linux/intelRdt", "classes of Intel RDT are not supported: nothing here writes to resctrl")
     by_slot = _by_slot(spec, setting)
     own = _own_namespaces(spec, setting, by_slot)
     mounts = read_mounts(spec, setting)
