@@ -20,6 +20,7 @@ struct child {
     __u32 current;          /* index of the step that runs */
     long umask;             /* for the program, if no step sets another; ours is 0, so that modes mean what they say */
     char **lists;           /* room for the pointers of argv and environment of an EXEC, one after the other */
+    int groups_denied;      /* our user namespace allows no setgroups(2) (user_namespaces(7)) */
     int filtered;           /* a seccomp filter is on: make no call that the program itself would not make */
     int null_root, null_fd; /* what mask_file() found below which root; 0: nothing yet */
     char found[CHILD_PATH_MAX]; /* what FIND_PROGRAM found, for EXEC */

@@ -72,7 +72,7 @@
     X(CHROOT, 42)      /* fd0 the new root, which lies over the old one */                                            \
     X(TERMINAL, 50) /* fd0 at, str0 its ptmx, fd1 socket for the other end, fd2 -> terminal, arg0,1 rows, columns */  \
     X(NAMESPACE_ROOT, 51)     /* arg0 uid, arg1 gid: whose a user namespace's set-up is */                            \
-    X(NEW_PID_NAMESPACE, 52)  /* the plan goes on in a child that is the namespace's first process */                 \
+    X(NEW_PID_NAMESPACE, 52)  /* arg0 CLONE_NEWPID, or 0 for the one joined: the plan goes on in a child there */     \
     X(SCHEDULER, 53)          /* str0 struct sched_attr (arg0 bytes) */                                               \
     X(IO_PRIORITY, 54)        /* arg0 class and priority, as ioprio_set(2) has them */                                \
     X(AFFINITY, 55)           /* str0 mask of processors (arg0 bytes) */                                              \

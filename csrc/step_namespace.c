@@ -114,25 +114,37 @@ long step_loopback_up(struct child *child, const struct plan_step *step)
     return ret;
 }
 
+/* Read while /proc is the host's. */
+static int are_groups_denied(void)
+{
+    char text[4] = {0};
+    long fd = sys_openat(AT_FDCWD, "/proc/self/setgroups", O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    long ret = sys_read((int)fd, text, sizeof text);
+    (void)sys_close((int)fd);
+    return ret == sizeof text && text[0] == 'd' && text[1] == 'e' && text[2] == 'n' && text[3] == 'y';
+}
+
 /* In a user namespace that we have joined we hold every capability and are nobody: our ids are the host's. What is made from here on
  * is to belong to its root. */
 long step_namespace_root(struct child *child, const struct plan_step *step)
 {
-    (void)child;
+    child->groups_denied = are_groups_denied();
     __u32 uid = (__u32)step->arg[0], gid = (__u32)step->arg[1];
     long ret = sys_setresgid(gid, gid, gid);
     return ret < 0 ? ret : sys_setresuid(uid, uid, uid);
 }
 
-/* A PID namespace is for children only, and the clone that made us could not make it: it is to belong to the user namespace that
- * we have joined since, or /proc could not be mounted. So we go on in a child. It is our launcher's child (CLONE_PARENT), has our
+/* A PID namespace is for children only, so we go on in a child. The clone that made us could not do it: a new one is to belong to
+ * the user namespace that we have joined since, or /proc could not be mounted; and in one where others live, /proc/<pid>/exe of a
+ * clone that has not executed the stage yet would lead them to the launcher's interpreter (CVE-2019-5736). The child is our launcher's child (CLONE_PARENT), has our
  * descriptors and, with the block of the plan, the same slots. The kernel writes its pid there before it runs, so that the launcher
  * finds it whatever becomes of us. */
 long step_new_pid_namespace(struct child *child, const struct plan_step *step)
 {
-    (void)step;
     struct clone_args args = {
-        .flags = CLONE_NEWPID | CLONE_PARENT | CLONE_PARENT_SETTID,
+        .flags = step->arg[0] | CLONE_PARENT | CLONE_PARENT_SETTID,
         .parent_tid = (unsigned long)&child->header->born_pid,
     };
     long pid = sys_clone3(&args, sizeof args);

@@ -73,7 +73,8 @@ long step_user(struct child *child, const struct plan_step *step)
     long ret = sys_prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
     if (ret < 0)
         return ret;
-    ret = sys_setgroups((sys_size)step->arg[2], (const __u32 *)(const void *)step_string(child, step, 0));
+    if (step->arg[2] || !child->groups_denied)
+        ret = sys_setgroups((sys_size)step->arg[2], (const __u32 *)(const void *)step_string(child, step, 0));
     if (ret < 0)
         return ret;
     ret = sys_setresgid(gid, gid, gid);

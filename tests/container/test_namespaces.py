@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fixtures.interpreter import run_python
-from fixtures.oci_container import IDS, NAMESPACES, created, make_root, oci_spec, run_oci, run_to_the_end
-from pyrun.container.exec import CONTAINER, plan_exec
+from fixtures.oci_container import IDS, NAMESPACES, created, exec_in, make_root, oci_spec, run_oci, run_to_the_end
+from pyrun.container.exec import plan_exec
 from pyrun.container.namespaces import JoinedNamespaces, make_user_namespace
 from pyrun.container.plan import Setting, plan_container
 from pyrun.errors import KernelError, SpecError, StepError
@@ -140,22 +142,9 @@ def test_another_process_in_a_container_with_a_user_namespace(root: Path) -> Non
     with created(spec) as (it, _), it.start() as process:
         assert spec.process is not None
         other = replace(spec.process, args=("/bin/sh", "-c", "id -u; cat /proc/self/uid_map; echo x > /by-exec"))
-        seen = exec_in(process, plan_exec(spec, other, ("user", *NAMESPACES[:1], "uts", "ipc", "network", "cgroup")))
+        seen = exec_in(process, plan_exec(spec, other, ("user", *NAMESPACES)))
     assert seen.split() == ["0", "0", "100000", "65536"]
     assert (root / "by-exec").stat().st_uid == 100000
-
-
-def exec_in(process: Process, steps: object) -> str:
-    read, write = (Fd.adopt(fd) for fd in os.pipe2(os.O_CLOEXEC))
-    with read, write, Fd.open("/dev/null") as null:
-        fds = {CONTAINER: process, "stdin": null, "stdout": write, "stderr": write}
-        with create(steps, pid_namespace=process, fds=fds) as it:  # type: ignore[arg-type]
-            write.close()
-            with it.start() as other:
-                with os.fdopen(read.detach(), encoding="utf-8") as text:
-                    found = text.read()
-                assert other.wait_status().code == 0, found
-    return found
 
 
 def test_a_network_device_of_the_host_with_its_addresses(root: Path) -> None:
@@ -240,6 +229,45 @@ def test_a_new_user_namespace_and_a_network_of_the_host(root: Path, holder: Proc
     with JoinedNamespaces.open(spec) as joined:
         assert joined.kinds == ("network", "user")
     assert run_oci(spec).strip() == os.readlink(path)
+
+
+def test_a_user_namespace_that_allows_no_groups(root: Path) -> None:
+    """As an unprivileged user makes them: to have none is not asked for, and to have some is an error."""
+    with unprivileged_user_namespace() as path:
+        rows = ({"type": "user", "path": path}, "pid")
+        assert run_oci(oci_spec(root, "id -u; cat /proc/self/setgroups", *rows)) == "0\ndeny\n"
+        spec = oci_spec(root, "true", *rows, process={"user": {"uid": 0, "gid": 0, "additionalGids": [5]}})
+        with pytest.raises(StepError, match="user 0:0 groups 5: Operation not permitted"):
+            run_oci(spec)
+
+
+@contextmanager
+def unprivileged_user_namespace() -> Iterator[str]:
+    """A path to one that a process of uid 100000 has made for itself."""
+    command = ["setpriv", "--reuid=100000", "--regid=100000", "--clear-groups", "unshare", "-r"]
+    with subprocess.Popen([*command, "sh", "-c", "echo; exec sleep 100"], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        try:
+            yield f"/proc/{holder.pid}/ns/user"
+        finally:
+            holder.kill()
+
+
+def test_a_mount_namespace_by_its_path(root: Path) -> None:
+    """The container is built in it, and who was in it before finds itself in the container's root: pivot_root(2)."""
+    with subprocess.Popen(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; exec sleep 100"], stdout=-1
+    ) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        path = f"/proc/{holder.pid}/ns/mnt"
+        spec = oci_spec(root, "readlink /proc/self/ns/mnt; ls /", *OTHERS)
+        namespaces = [replace(each, path=path if each.type == "mount" else each.path) for each in spec.linux.namespaces]
+        seen = run_oci(replace(spec, linux=replace(spec.linux, namespaces=tuple(namespaces)))).split()
+        assert seen == [os.readlink(path), "bin", "dev", "proc", "sys", "tmp"]
+        assert sorted(os.listdir(f"/proc/{holder.pid}/root")) == seen[1:]
+        holder.kill()
 
 
 def test_our_own_user_namespace_by_path_is_not_entered_again(root: Path) -> None:

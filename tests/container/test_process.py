@@ -7,19 +7,24 @@ import errno
 import json
 import os
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.oci_container import IDS, NAMESPACES, created, make_root, oci_spec, run_oci, run_to_the_end
+from fixtures.oci_container import IDS, NAMESPACES, created, exec_in, make_root, oci_spec, run_oci, run_to_the_end
+from pyrun.container.exec import CONTAINER, plan_exec
 from pyrun.container.plan import Setting, plan_container
 from pyrun.container.process import number_mask, preserved_slot
 from pyrun.container.seccomp_notify import send_listener
-from pyrun.errors import KernelError, SpecError, StepError
+from pyrun.container.security import available_capabilities
+from pyrun.errors import ExecError, KernelError, SpecError, StepError
 from pyrun.kernel.fd import Fd
+from pyrun.kernel.spawn import create
 from pyrun.spec.oci import OciSpec
+from pyrun.value import replace
 
 pytestmark = pytest.mark.root
 
@@ -87,6 +92,22 @@ def test_personality_and_memory_policy(root: Path) -> None:
     else:
         with pytest.raises(StepError, match="NUMA"):
             run_oci(spec)
+
+
+def test_the_processors_of_another_process(root: Path) -> None:
+    """The first list is a wish, the final one counts; both are for others than the first process."""
+    spec = oci_spec(root, "sleep 100", *OTHERS)
+    script = "grep Cpus_allowed_list /proc/self/status"
+    setting = Setting(gated=False, grantable=available_capabilities())
+    with created(spec) as (it, _), it.start() as process:
+        for asked, seen in (({"final": "0"}, "0"), ({"initial": "1000", "final": "1"}, "1"), ({"initial": "1"}, "1")):
+            other = with_process(root, script, execCPUAffinity=asked).process
+            assert other is not None
+            assert exec_in(process, plan_exec(spec, other, ("mount", "pid"), setting=setting)).split()[1] == seen
+        other = with_process(root, script, execCPUAffinity={"final": "1000"}).process
+        assert other is not None
+        with pytest.raises(StepError, match="none of them is there"):
+            exec_in(process, plan_exec(spec, other, ("mount", "pid"), setting=setting))
 
 
 def test_lists_of_numbers() -> None:
@@ -186,6 +207,44 @@ def test_a_directory_behind_a_descriptor_is_no_way_out(root: Path) -> None:
             with pytest.raises(StepError) as caught:
                 run_oci(with_process(root, "ls", cwd=f"/proc/self/fd/{number}"), {"leaked": leaked})
             assert caught.value.errno in (errno.ENOENT, errno.ELOOP, errno.EXDEV, errno.ENOTDIR)
+
+
+ATTACK = """
+while :; do
+    for exe in /proc/[0-9]*/exe; do
+        [ $exe = /proc/1/exe ] || { (echo '#!/bin/sh' > $exe) 2> /dev/null && echo written >> /tmp/found; }
+        readlink $exe >> /tmp/seen
+    done
+done
+"""
+
+
+def test_the_runtime_cannot_be_overwritten_from_inside(root: Path) -> None:
+    """CVE-2019-5736: the image's program is a link to /proc/self/exe, so that the runtime runs itself inside the container, where
+    another process opens it for writing. What it finds is a sealed copy of the stage."""
+    (root / "bin/evil").symlink_to("/proc/self/exe")
+    (root / "bin/script").write_text("#!/proc/self/exe\n")
+    (root / "bin/script").chmod(0o755)
+    (root / "tmp/seen").write_text("")
+    setting = Setting(gated=False, grantable=available_capabilities())
+    interpreter = os.stat(sys.executable)
+    spec = oci_spec(root, ATTACK, *OTHERS)
+    with created(spec) as (it, _), it.start() as process:
+        assert spec.process is not None
+        for number in range(60):
+            other = replace(spec.process, args=(f"/bin/{('evil', 'script')[number % 2]}",))
+            fds = {CONTAINER: process, **dict.fromkeys(("stdin", "stdout", "stderr"), 1)}
+            with create(plan_exec(spec, other, ("mount", "pid"), setting=setting), fds=fds) as attempt:
+                try:
+                    with attempt.start() as ran:
+                        assert ran.wait_status().code  # the stage, without a plan
+                except (StepError, ExecError):
+                    pass
+    assert not (root / "tmp/found").exists()
+    seen = set((root / "tmp/seen").read_text().split("\n"))
+    assert sys.executable not in seen
+    assert not [name for name in seen if "python" in name or ("pyrun" in name and "memfd" not in name)]
+    assert os.stat(sys.executable).st_mtime_ns == interpreter.st_mtime_ns
 
 
 # ---- the filter ------------------------------------------------------------------------------------------------------

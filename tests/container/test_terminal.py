@@ -145,9 +145,9 @@ def exec_on_terminal(spec: OciSpec, process: Process, script: str) -> str:
     assert spec.process is not None
     other = replace(spec.process, args=("/bin/sh", "-c", script), terminal=True)
     setting = Setting(gated=False, grantable=available_capabilities())
-    steps = plan_exec(spec, other, ("mount", "uts", "ipc", "network", "cgroup"), setting=setting)
+    steps = plan_exec(spec, other, NAMESPACES, setting=setting)
     ours, theirs = socket.socketpair()
-    with ours, theirs, create(steps, pid_namespace=process, fds={CONTAINER: process, "console": theirs}) as it:
+    with ours, theirs, create(steps, fds={CONTAINER: process, "console": theirs}) as it:
         it.wait_created()
         ours.settimeout(10)
         # Without a gate the plan runs by itself; its failure closes the report before anything is sent.

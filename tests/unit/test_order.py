@@ -36,6 +36,7 @@ EXAMPLES: dict[type[s.Step], s.Step] = {
         s.BecomeNamespaceRoot(),
         s.Unshare(("uts",)),
         s.NewPidNamespace(),
+        s.EnterPidNamespace(),
         s.NewMount("proc", "tree"),
         s.NewTerminal("ptmx", "console", "terminal"),
         s.ChangeRoot("root"),
@@ -145,12 +146,12 @@ def sample_plans() -> list[tuple[s.Step, ...]]:
         linux=linux,
     )
     plans += [plan_container(config, Setting(placed=True, no_pivot=no_pivot)).steps for no_pivot in (False, True)]
-    plans.append(plan_container(in_user_namespace(process)).steps)
+    plans += [plan_container(in_user_namespace(process, joined_pid)).steps for joined_pid in (False, True)]
     plans += [plan_container(with_everything(process, f"SCMP_ACT_{action}")).steps for action in ("NOTIFY", "LOG")]
     return plans
 
 
-def in_user_namespace(process: oci.OciProcess) -> oci.OciSpec:
+def in_user_namespace(process: oci.OciProcess, joined_pid: bool = False) -> oci.OciSpec:
     """With a terminal, and with a namespace that is joined."""
     namespaces = [oci.OciNamespace(kind) for kind in ("user", "mount", "pid", "time")]
     maps = (oci.OciIdMapping(0, 1000, 1),)
@@ -160,6 +161,9 @@ def in_user_namespace(process: oci.OciProcess) -> oci.OciSpec:
         gid_mappings=maps,
         masked_paths=("/proc/kcore",),
     )
+    if joined_pid:
+        namespaces = [oci.OciNamespace("pid", "/x") if each.type == "pid" else each for each in namespaces]
+        linux = replace(linux, namespaces=tuple(namespaces))
     mounts = (oci.OciMount("/proc", "proc"), oci.OciMount("/dev/pts", "devpts"))
     return oci.OciSpec(oci.OciRoot("/"), replace(process, terminal=True), mounts=mounts, linux=linux)
 

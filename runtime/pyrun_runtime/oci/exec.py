@@ -133,9 +133,9 @@ def _spawn(
     gated = "listenerPath" in (spec.linux.seccomp or {})
     grantable = ALL_CAPABILITIES_MASK if "user" in kinds else available_capabilities()
     setting = Setting(gated=gated, preserve_fds=preserved, grantable=grantable)
-    plan = plan_exec(spec, process, [kind for kind in kinds if kind != "pid"], setting=setting)
+    plan = plan_exec(spec, process, kinds, setting=setting)
     fds = {"stdin": 0, "stdout": 1, "stderr": 2, CONTAINER: init.fileno(), **slots}
-    with _create(options, state, plan, init, init if "pid" in kinds else None, fds) as created:
+    with _create(options, state, plan, init, fds) as created:
         created.wait_created()
         if setting.gated:
             refer_calls(created, spec, state, RUNNING)
@@ -147,22 +147,21 @@ def _create(
     state: State,
     plan: Plan,
     init: ForeignProcess,
-    pid_namespace: ForeignProcess | None,
     fds: dict[str, int],
 ) -> Created:
     """In the container's group, or where its first process is if that one may have none."""
     group = _group(options, state)
     if group is None:
-        return create(plan, pid_namespace=pid_namespace, fds=fds)
+        return create(plan, fds=fds)
     with group:
         try:
-            return create(plan, cgroup=group, pid_namespace=pid_namespace, fds=fds)
+            return create(plan, cgroup=group, fds=fds)
         except KernelError as error:
             # It has groups of its own with controllers, so processes live in the leaves only.
             if error.errno != errno.EBUSY or options.get("cgroup"):
                 raise
     with _group_of(init.pid) as leaf:
-        return create(plan, cgroup=leaf, pid_namespace=pid_namespace, fds=fds)
+        return create(plan, cgroup=leaf, fds=fds)
 
 
 def kinds_to_join(spec: OciSpec, init: ForeignProcess) -> list[str]:

@@ -154,7 +154,7 @@ class _Launch:
             for warning in plan.warnings:
                 self._context.log.warn(warning)
             with IdMaps.open(plan.id_maps) as maps:
-                return self._create(plan, group, joined, {**joined.fds(), **maps.fds(), **given})
+                return self._create(plan, group, {**joined.fds(), **maps.fds(), **given})
 
     def _plan(self, joined: JoinedNamespaces, preserved: int, placed: bool) -> ContainerPlan:
         directory = self._bundle.directory
@@ -175,9 +175,7 @@ class _Launch:
         )
         return plan_container(self._spec, setting)
 
-    def _create(
-        self, plan: ContainerPlan, group: Cgroup | None, joined: JoinedNamespaces, slots: dict[str, Namespace | int]
-    ) -> Created:
+    def _create(self, plan: ContainerPlan, group: Cgroup | None, slots: dict[str, Namespace | int]) -> Created:
         door = self._entry.door
         door.make()
         with door.open_gate() as gate:
@@ -185,7 +183,6 @@ class _Launch:
                 plan.steps,
                 namespaces=plan.clone_namespaces,
                 cgroup=group,
-                pid_namespace=joined.pid,
                 fds={"stdin": 0, "stdout": 1, "stderr": 2, GATE: gate, **slots},
                 report=door.open_report(),
             )

@@ -14,7 +14,7 @@ from pyrun.container.process import (
     security_labels,
 )
 from pyrun.container.root_plan import ROOT
-from pyrun.kernel.step import BecomeNamespaceRoot, JoinNamespaces, OpenDirectory
+from pyrun.kernel.step import BecomeNamespaceRoot, EnterPidNamespace, JoinNamespaces, OpenDirectory
 from pyrun.value import replace
 
 TYPE_CHECKING = False
@@ -44,8 +44,8 @@ def plan_exec(
 ) -> Plan:
     """The steps that run *process* in the container of *spec*, whose first process is behind the slot ``container``.
 
-    *kinds* are the namespaces to join; the PID namespace and the cgroup are for spawn. The program has what the container's has:
-    capabilities, user, filter, no new privileges. Of *setting* what concerns a process counts.
+    *kinds* are the namespaces to join; the cgroup is for spawn, and so is the PID namespace if it is not among them. The program
+    has what the container's has: capabilities, user, filter, no new privileges. Of *setting* what concerns a process counts.
     """
     setting = setting or Setting(joined=tuple(kinds), death_signal=death_signal, gated=False)
     terminal = [new_terminal(process, "/dev/pts/ptmx", ROOT)] if process.terminal and setting.console else []
@@ -57,6 +57,7 @@ def plan_exec(
         *security_labels(process),
         JoinNamespaces(CONTAINER, tuple(kinds)),
         *([BecomeNamespaceRoot()] if "user" in kinds else []),
+        *([EnterPidNamespace()] if "pid" in kinds else []),
         *new_session(setting),
         OpenDirectory("/", ROOT),
         *terminal,

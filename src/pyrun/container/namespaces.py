@@ -25,7 +25,7 @@ class JoinedNamespaces:
     """What a container joins, held open.
 
     ``kinds`` is for :class:`~pyrun.container.plan.Setting`, in the order in which they can be joined; ``same`` are those that we
-    are in already and that cannot be joined again; ``pid`` is for create's *pid_namespace*.
+    are in already and that cannot be joined again.
     """
 
     def __init__(self, namespaces: Sequence[Namespace], same: Sequence[str] = ()) -> None:
@@ -54,10 +54,6 @@ class JoinedNamespaces:
                 each.close()
             raise
         return cls(opened, same)
-
-    @property
-    def pid(self) -> Namespace | None:
-        return self._namespaces.get("pid")
 
     def fds(self) -> dict[str, Namespace]:
         """What the slots of the plan are to be filled with."""
@@ -98,9 +94,9 @@ def _open(kind: str, path: str, pointer: str) -> Namespace:
 
 def _order(namespaces: dict[str, Namespace]) -> tuple[str, ...]:
     """What belongs to the user namespace to be joined can be joined only from inside it, and what does not, only before. The
-    mount namespace is the last of its group, since it changes what paths mean; a PID namespace counts for children only."""
+    mount namespace is the last of its group, since it changes what paths mean."""
     user = namespaces.get("user")
-    others = sorted([kind for kind in namespaces if kind not in ("user", "pid")], key=lambda kind: kind == "mount")
+    others = sorted([kind for kind in namespaces if kind != "user"], key=lambda kind: kind == "mount")
     if user is None:
         return tuple(others)
     inside = [kind for kind in others if namespaces[kind].owner_id() == user.id]

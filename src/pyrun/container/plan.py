@@ -44,6 +44,7 @@ from pyrun.kernel.step import (
     Await,
     BecomeNamespaceRoot,
     Checkpoint,
+    EnterPidNamespace,
     JoinNamespaces,
     LoopbackUp,
     NewPidNamespace,
@@ -132,16 +133,17 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     own = _own_namespaces(spec, setting, by_slot)
     mounts = read_mounts(spec, setting)
     session = new_session(setting)
+    goes_on = _goes_on_in_a_child(own, by_slot)
     steps: Plan = (
         *([Checkpoint(PLACED)] if setting.placed else []),
         *before_namespaces(process),
-        *(() if "user" in by_slot else session),
+        *(() if goes_on else session),
         *open_sources(spec, mounts, setting, sandbox=False),
         *open_devices(spec, mounts),
         *open_root(spec, setting),
         *_enter_namespaces(spec, setting, own, by_slot),
-        *_place_again(setting, own, by_slot),
-        *(session if "user" in by_slot else ()),
+        *([Checkpoint(BORN)] if goes_on and setting.placed else ()),
+        *(session if goes_on else ()),
         *memory_and_personality(spec.linux),
         *security_labels(process),
         *_furnish_namespaces(spec, own, by_slot),
@@ -161,9 +163,9 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     return ContainerPlan(steps, clone_namespaces, id_maps(spec, mounts), unknown_capabilities(process.capabilities))
 
 
-def _place_again(setting: Setting, own: tuple[str, ...], by_slot: tuple[str, ...]) -> list[Step]:
-    """A process that goes on in another one has to be noted anew: whoever finds the first finds nobody."""
-    return [Checkpoint(BORN)] if setting.placed and "pid" in own and "user" in by_slot else []
+def _goes_on_in_a_child(own: tuple[str, ...], by_slot: tuple[str, ...]) -> bool:
+    """Whether another process ends the plan than began it: it has to be noted anew, and is the session's leader."""
+    return "pid" in by_slot or ("pid" in own and "user" in by_slot)
 
 
 def has_early_hooks(spec: OciSpec) -> bool:
@@ -181,7 +183,7 @@ def _by_slot(spec: OciSpec, setting: Setting) -> tuple[str, ...]:
     if setting.namespaces:
         return setting.namespaces
     kinds = [each.type for each in spec.linux.namespaces if each.path or each.type == "user"]
-    kinds = [kind for kind in kinds if kind != "pid" and kind not in setting.lacking]
+    kinds = [kind for kind in kinds if kind not in setting.lacking]
     return tuple(sorted(kinds, key=lambda kind: (kind == "mount", kind != "user")))
 
 
@@ -225,6 +227,8 @@ def _enter_namespaces(spec: OciSpec, setting: Setting, own: tuple[str, ...], by_
     new = tuple([kind for kind in own if kind not in ("pid", "time")])
     if new:
         steps.append(Unshare(new))
+    if "pid" in by_slot:
+        steps.append(EnterPidNamespace())
     if "pid" in own and "user" in by_slot:
         steps.append(NewPidNamespace())
     return steps

@@ -36,6 +36,9 @@ BEFORE = (
     Rule(
         s.NewTimeNamespace, s.BecomeNamespaceRoot, "offsets are written as the host's root, who owns our files in /proc"
     ),
+    Rule(s.JoinNamespaces, s.EnterPidNamespace, "it is entered by the first child after that"),
+    Rule(s.EnterPidNamespace, s.NewSession, "the session is the process's that becomes the program"),
+    Rule(s.EnterPidNamespace, s.NewMount, "/proc shows the PID namespace of whoever mounts it"),
     Rule(s.NewPidNamespace, s.NewSession, "the session is the process's that becomes the program"),
     Rule(s.NewPidNamespace, s.NewMount, "/proc shows the PID namespace of whoever mounts it"),
     Rule(s.NewTerminal, s.MaskPath, "a mask must lie above the console"),

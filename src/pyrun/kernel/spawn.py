@@ -17,7 +17,15 @@ from pyrun.kernel.fd import Fd
 from pyrun.kernel.process import Process
 from pyrun.kernel.program import above_standard, program_fd
 from pyrun.kernel.report import REPORT
-from pyrun.kernel.step import Exec, FindProgram, NewPidNamespace, NewTimeNamespace, Unshare, namespace_flags
+from pyrun.kernel.step import (
+    EnterPidNamespace,
+    Exec,
+    FindProgram,
+    NewPidNamespace,
+    NewTimeNamespace,
+    Unshare,
+    namespace_flags,
+)
 from pyrun.linux.call import convert
 from pyrun.linux.pidfd import pidfd_getfd, pidfd_open
 from pyrun.linux.process import clone3
@@ -73,7 +81,7 @@ class Created:
     ) -> None:
         self.process = process
         self._names = tuple(names)
-        self._may_be_born = any([isinstance(step, NewPidNamespace) for step in steps])
+        self._may_be_born = any([isinstance(step, (NewPidNamespace, EnterPidNamespace)) for step in steps])
         self.warnings: list[StepError] = []
         self.stamps: list[tuple[int, int]] = []
         self._steps = steps
