@@ -11,8 +11,10 @@ from pyrun_runtime.oci.terminal import RawInput, copy_size
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as signals
+    from collections.abc import Callable
 
     from pyrun import Fd, Process
+    from pyrun_runtime.oci.notify import Notifications
 else:
     import _signal as signals
 
@@ -70,43 +72,62 @@ def _pass(_number: int, _frame: object) -> None:
     """What is to be done about it, the byte in the pipe tells."""
 
 
-def stand_in_front(process: Process, terminal: Fd | None, caught: Signals) -> int:
+def stand_in_front(
+    process: Process, terminal: Fd | None, caught: Signals, notifications: Notifications | None = None
+) -> int:
     """Wait for the end of *process*, and return its exit status as a shell has it; signals are handed on."""
+    front = _Front(process, terminal, caught, notifications)
     if terminal is None:
-        return _wait(process, None, caught)
+        return front.wait()
     copy_size(terminal)
     with RawInput():
-        return _wait(process, terminal, caught)
+        return front.wait()
 
 
-def _wait(process: Process, terminal: Fd | None, caught: Signals) -> int:
-    poll = select.poll()
-    poll.register(process.fileno(), select.POLLIN)
-    poll.register(caught.fileno(), select.POLLIN)
-    if terminal is not None:
-        poll.register(terminal.fileno(), select.POLLIN)
-        poll.register(0, select.POLLIN)
-    while True:
-        ready = {fd for fd, _ in poll.poll()}
-        if caught.fileno() in ready:
-            _hand_on(process, terminal, caught.read())
-        if terminal is not None and 0 in ready and not _copy(0, terminal.fileno()):
-            poll.unregister(0)
-        if terminal is not None and terminal.fileno() in ready and not _copy(terminal.fileno(), 1):
-            poll.unregister(terminal.fileno())
-            terminal = None
-        if process.fileno() in ready:
-            while terminal is not None and _copy(terminal.fileno(), 1):
-                pass  # what it has printed last
-            return process.wait_status().exit_code
+class _Front:
+    """Who is listened to: each source of events, with what is done about it. What that returns False for has come to its end."""
 
+    def __init__(
+        self, process: Process, terminal: Fd | None, caught: Signals, notifications: Notifications | None
+    ) -> None:
+        self._process = process
+        self._terminal = terminal
+        self._caught = caught
+        self._sources: dict[int, Callable[[], bool]] = {caught.fileno(): self._hand_on}
+        if terminal is not None:
+            self._sources[0] = lambda: _copy(0, terminal.fileno())
+            self._sources[terminal.fileno()] = lambda: _copy(terminal.fileno(), 1)
+        if notifications is not None and notifications.fileno() >= 0:
+            self._sources[notifications.fileno()] = notifications.read
 
-def _hand_on(process: Process, terminal: Fd | None, numbers: bytes) -> None:
-    for number in numbers:
-        if number == signals.SIGWINCH and terminal is not None:
-            copy_size(terminal)
-        else:
-            process.signal(number)
+    def wait(self) -> int:
+        while not self._look(None):
+            pass
+        # What it has printed last. Somebody else may have the terminal open yet: only what is there is read.
+        while self._terminal is not None and self._terminal.fileno() in self._sources:
+            if not self._look(0, only=self._terminal.fileno()):
+                break
+        return self._process.wait_status().exit_code
+
+    def _look(self, timeout_ms: int | None, only: int | None = None) -> bool:
+        """Wait for events and see to them. True if the process has ended, or if *only* had something."""
+        awaited = self._process.fileno() if only is None else only
+        poll = select.poll()
+        for fd in {awaited, *(self._sources if only is None else ())}:
+            poll.register(fd, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll(timeout_ms)]
+        for fd in ready:
+            if fd in self._sources and not self._sources[fd]():
+                del self._sources[fd]
+        return awaited in ready
+
+    def _hand_on(self) -> bool:
+        for number in self._caught.read():
+            if number == signals.SIGWINCH and self._terminal is not None:
+                copy_size(self._terminal)
+            else:
+                self._process.signal(number)
+        return True
 
 
 def _copy(source: int, target: int) -> bool:

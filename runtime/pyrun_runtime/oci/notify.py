@@ -45,34 +45,43 @@ def with_notify(spec: OciSpec, entry: Entry) -> OciSpec:
 
 
 class Notifications:
-    """What the program says, between its start and READY=1. Without a NOTIFY_SOCKET at ``create`` or now, nothing."""
+    """What the program of process *pid* says until READY=1; nothing without a NOTIFY_SOCKET at ``create`` and now."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, pid: int) -> None:
         path = f"{entry.path}/{DIRECTORY}"
+        self._pid = pid
         self._socket: Socket | None = None
         if host_socket() and os.path.isdir(path):
             from pyrun_runtime.oci.unix_socket import bind_datagram  # most containers never need a socket
 
             self._socket = bind_datagram(f"{path}/{NAME}", 0o777)
 
+    def fileno(self) -> int:
+        """-1 where nothing will come, or nothing more."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def read(self) -> bool:
+        """One message. If it says that the program is ready, the host is told, and False says that no more is to come."""
+        if self._socket is not None and b"READY=1" in self._socket.recv(MESSAGE_MOST).split(b"\n"):
+            self.close()
+            _tell_host(self._pid)
+        return self._socket is not None
+
     def wait_ready(self, process: ForeignProcess) -> None:
-        """Until the program is ready, and tell the host; or until it has ended."""
-        if self._socket is None:
-            return
-        poll = select.poll()
-        for source in (self._socket, process):
-            poll.register(source.fileno(), select.POLLIN)
-        while self._socket.fileno() in [fd for fd, _ in poll.poll()]:
-            if b"READY=1" in self._socket.recv(MESSAGE_MOST).split(b"\n"):
-                _tell_host(process.pid)
+        """Until the program is ready, or has ended."""
+        while self.fileno() >= 0:
+            poll = select.poll()
+            for fd in (self.fileno(), process.fileno()):
+                poll.register(fd, select.POLLIN)
+            if self.fileno() not in [fd for fd, _ in poll.poll()]:
                 return
+            self.read()
 
-    def __enter__(self) -> Notifications:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
+    def close(self) -> None:
+        """Idempotent."""
         if self._socket is not None:
             self._socket.close()
+            self._socket = None
 
 
 def _tell_host(pid: int) -> None:

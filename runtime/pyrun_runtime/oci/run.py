@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pyrun_runtime.oci.launch import Launched
     from pyrun_runtime.oci.main import Context
     from pyrun_runtime.oci.options import Options, OptionTable
+    from pyrun_runtime.oci.start import Started
 
 OPTIONS: OptionTable = {**LAUNCH_OPTIONS, "detach,d": "", "keep": "", "no-subreaper": ""}
 IN_ORDER = False
@@ -32,32 +33,35 @@ deleted when it has ended.
 def run(context: Context, options: Options, arguments: list[str]) -> int:
     id = container_id(arguments)
     if options.flag("detach"):
-        _start(context, launch(context, options, id)).close()
+        launched = launch(context, options, id)
+        with _start(context, launched) as started:
+            launched.close()
+            started.notifications.wait_ready(started.process)
         return 0
     from pyrun_runtime.oci.foreground import Signals, stand_in_front
 
     with Signals() as caught:
-        launched = _start(context, launch(context, options, id, foreground=not options.get("console-socket")))
-        launched.entry.close()  # others may signal it, or run something in it
-        try:
-            status = stand_in_front(launched.process, launched.terminal, caught)
-        finally:
-            launched.close()
+        launched = launch(context, options, id, foreground=not options.get("console-socket"))
+        with _start(context, launched) as started:
+            launched.entry.close()  # others may signal it, or run something in it
+            try:
+                status = stand_in_front(launched.process, launched.terminal, caught, started.notifications)
+            finally:
+                launched.close()
         if not options.flag("keep"):
             _delete(context, id)
     return status
 
 
-def _start(context: Context, launched: Launched) -> Launched:
+def _start(context: Context, launched: Launched) -> Started:
     """Start what was just created; if that fails nothing of it stays."""
     try:
-        start(launched.entry, launched.state)
+        return start(launched.entry, launched.state)
     except BaseException:
         launched.process.end()
         delete(context, launched.entry, launched.state)
         launched.close()
         raise
-    return launched
 
 
 def _delete(context: Context, id: str) -> None:

@@ -31,22 +31,42 @@ def run(context: Context, _options: Options, arguments: list[str]) -> int:
         status = read_status(context.store, entry, state)
         if status != CREATED:
             raise StateError(f"container {entry.id!r}", status, CREATED)
-        start(entry, state)
+        started = start(entry, state)
+    # Without the lock: a program that never gets ready is to be deleted.
+    with started:
+        started.notifications.wait_ready(started.process)
     return 0
 
 
-def start(entry: Entry, state: State) -> None:
+class Started:
+    """A program that runs, and what it is to say when it is ready. As a context manager it lets go of both."""
+
+    def __init__(self, process: ForeignProcess, notifications: Notifications) -> None:
+        self.process = process
+        self.notifications = notifications
+
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.close()
+        self.notifications.close()
+
+
+def start(entry: Entry, state: State) -> Started:
     """Let the program of a container run whose lock we have, between its hooks. If one of them fails the program ends."""
-    with need_process(state, "start") as process, Notifications(entry) as notifications:
-        try:
-            if state.hooks:
-                _start_with_hooks(entry, state, process)
-            else:
-                _open(entry, state)
-        except BaseException:
+    process = need_process(state, "start")
+    try:
+        notifications = Notifications(entry, process.pid)
+        if state.hooks:
+            _start_with_hooks(entry, state, process)
+        else:
+            _open(entry, state)
+    except BaseException:
+        with process:
             process.signal(SIGKILL)
-            raise
-        notifications.wait_ready(process)
+        raise
+    return Started(process, notifications)
 
 
 def _open(entry: Entry, state: State) -> None:

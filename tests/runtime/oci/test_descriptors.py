@@ -234,6 +234,52 @@ def test_ready_reaches_the_caller_with_the_pid_that_it_knows(runtime: OciRuntime
         assert listener.recv(4096) == f"MAINPID={pid}\nREADY=1\n".encode()
 
 
+def test_who_waits_for_a_program_to_be_ready_is_in_nobodys_way(runtime: OciRuntime) -> None:
+    runtime.configure("/bin/sleep", "60")
+    environment = {**os.environ, "NOTIFY_SOCKET": str(runtime.top / "notify")}
+    with listening(runtime.top / "notify", socket.SOCK_DGRAM):
+        runtime.create(env=environment)
+        with subprocess.Popen(runtime.command("start", "box"), env=environment) as start:
+            wait_until(lambda: runtime.status() == "running")
+            runtime.ok("exec", "box", "true")
+            assert start.poll() is None
+            runtime.ok("delete", "--force", "box")
+            assert start.wait(20) == 0
+
+
+def test_ready_of_a_program_in_the_foreground(runtime: OciRuntime) -> None:
+    runtime.configure("/bin/sh", "-c", "echo up; read x; echo $x")
+    environment = {**os.environ, "NOTIFY_SOCKET": str(runtime.top / "notify")}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with listening(runtime.top / "notify", socket.SOCK_DGRAM) as listener:
+        command = runtime.command("run", "-b", runtime.bundle, "box")
+        with subprocess.Popen(command, env=environment, **pipes) as run:
+            assert run.stdin is not None
+            assert run.stdout is not None
+            assert run.stdout.readline() == b"up\n"
+            pid = runtime.state()["pid"]
+            tell(Path(f"/proc/{pid}/root/run/notify"), b"READY=1")
+            assert listener.recv(4096) == f"MAINPID={pid}\nREADY=1\n".encode()
+            run.stdin.write(b"bye\n")
+            run.stdin.close()
+            assert run.stdout.read() == b"bye\n"
+            assert run.wait(20) == 0
+
+
+def test_a_terminal_that_others_have_open_does_not_keep_us(runtime: OciRuntime) -> None:
+    runtime.configure("/bin/sleep", "60")
+    runtime.create()
+    ours, theirs = os.openpty()
+    try:
+        words = ("exec", "--tty", "box", "/bin/sh", "-c", "trap '' HUP; sleep 50 & echo printed; exit 5")
+        with subprocess.Popen(runtime.command(*words), stdin=theirs, stdout=theirs, stderr=theirs) as process:
+            os.close(theirs)
+            assert process.wait(20) == 5
+            assert b"printed" in read_terminal(ours)
+    finally:
+        os.close(ours)
+
+
 def test_start_does_not_wait_for_a_program_that_has_ended(runtime: OciRuntime) -> None:
     runtime.configure("/bin/true")
     environment = {**os.environ, "NOTIFY_SOCKET": str(runtime.top / "notify")}
