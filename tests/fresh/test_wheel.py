@@ -77,6 +77,7 @@ def test_the_wheel_has_all_and_nothing_else(wheel: Path) -> None:
     wanted |= {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "pyrun").rglob("*.py")}
     wanted |= {str(path.relative_to(ROOT / "runtime")) for path in (ROOT / "runtime" / "pyrun_runtime").rglob("*.py")}
     assert wanted <= names
+    assert [name for name in names if name.endswith(".data/scripts/pyrun-oci")], "the command that starts cheaply"
     assert {name.split("/")[0].split("-")[0] for name in names} == {"pyrun", "pyrun_runtime"}
     assert not [name for name in names if name.endswith((".c", ".h", ".o"))]
 
