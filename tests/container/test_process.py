@@ -317,6 +317,14 @@ def answer_once(listener: int) -> None:
     fcntl.ioctl(listener, 0xC0182101, bytearray(struct.pack("=QqiI", number, 0, -errno.EFBIG, 0)))
 
 
+@pytest.mark.parametrize("action", ["SCMP_ACT_NOTIFY", "SCMP_ACT_LOG"])
+def test_all_flags_of_a_filter(root: Path, tmp_path: Path, action: str) -> None:
+    """Some go with a listener only, and one only without."""
+    flags = [f"SECCOMP_FILTER_FLAG_{name}" for name in ("TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV")]
+    profile = seccomp(action, "mkdir", listenerPath=str(tmp_path / "nobody"), flags=flags)
+    assert "Seccomp:\t2" in run_oci(oci_spec(root, "cat /proc/self/status", *OTHERS, seccomp=profile))
+
+
 def test_a_supervisor_that_is_not_there_is_an_error(root: Path, tmp_path: Path) -> None:
     profile = seccomp("SCMP_ACT_NOTIFY", "mkdir", listenerPath=str(tmp_path / "nobody"))
     spec = oci_spec(root, "true", *OTHERS, seccomp=profile)

@@ -77,6 +77,8 @@ SCHEDULER_FLAGS = {
     "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
     "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
 }
+TSYNC = 1 << 0  # SECCOMP_FILTER_FLAG_TSYNC and _WAIT_KILLABLE_RECV of linux/seccomp.h
+WAIT_KILLABLE = 1 << 5
 IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 
 
@@ -249,7 +251,10 @@ def _is_listened(seccomp: Mapping[str, object] | None) -> bool:
 
 def _filter(seccomp: Mapping[str, object], process: OciProcess, setting: Setting, listened: bool) -> list[Step]:
     load = LoadListenedFilter if listened else LoadFilter
-    filtering = load(seccomp_filter(seccomp), seccomp_flags(seccomp))
+    # As libseccomp does: the process has one thread, which with a listener must be said by leaving TSYNC out, and what a listener
+    # may wait for means nothing without one. The kernel says EINVAL to either.
+    flags = seccomp_flags(seccomp) & ~(TSYNC if listened else WAIT_KILLABLE)
+    filtering = load(seccomp_filter(seccomp), flags)
     sets = capability_sets(process.capabilities, setting)
     if not _needs_admin(process, sets):
         return [filtering]
