@@ -61,17 +61,19 @@ def programs(built: Path) -> dict[str, str]:
     return {"PYRUN_TEST_STAGE": str(stage), "PYRUN_TEST_PAUSE": str(pause)}
 
 
+KERNEL = ("spawn", "mount_steps", "tree_steps", "file_steps", "process_steps", "fallback", "pause")
+CONTAINER = ("namespaces", "process", "terminal")
 ABOUT_THE_SHIPPED = "not few_kilobytes"
 
 
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["spawn", "mount_steps", "tree_steps", "file_steps", "process_steps", "fallback", "pause"]
+    "name", [*[f"kernel/test_{name}" for name in KERNEL], *[f"container/test_{name}" for name in CONTAINER]]
 )
-def test_kernel_tests_with_sanitizers(programs: dict[str, str], name: str) -> None:
+def test_all_steps_with_sanitizers(programs: dict[str, str], name: str) -> None:
     options = ["--noconftest", "-p", "no:cacheprovider", "-q", "-rA", "-k", ABOUT_THE_SHIPPED]
-    files = [HERE / "programs_in_use.py", ROOT / f"tests/kernel/test_{name}.py"]
+    files = [HERE / "programs_in_use.py", ROOT / f"tests/{name}.py"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *files],
         cwd=ROOT,

@@ -338,6 +338,10 @@ def test_a_supervisor_that_is_not_there_is_an_error(root: Path, tmp_path: Path) 
     [
         ({"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x"}, "/linux/seccomp/defaultAction: SCMP_ACT_NOTIFY"),
         (seccomp("SCMP_ACT_NOTIFY", "read", "write", listenerPath="/x"), "/linux/seccomp/syscalls: .* for write"),
+        (
+            seccomp("SCMP_ACT_NOTIFY", "capset", listenerPath="/x"),
+            "/linux/seccomp/syscalls: .* needs /process/noNewPriv",
+        ),
         (seccomp("SCMP_ACT_NOTIFY", "read"), "/linux/seccomp/listenerPath: required with SCMP_ACT_NOTIFY"),
         (seccomp("SCMP_ACT_LOG", "read", listenerMetadata="x"), "/linux/seccomp/listenerMetadata: is for listenerPath"),
         (seccomp("SCMP_ACT_LOG", "read", listenerPath=5), "/linux/seccomp/listenerPath: must be a string"),
@@ -345,4 +349,8 @@ def test_a_supervisor_that_is_not_there_is_an_error(root: Path, tmp_path: Path) 
 )
 def test_what_could_not_be_answered_is_refused(root: Path, profile: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        plan_container(oci_spec(root, "true", seccomp=profile), Setting())
+        plan_container(with_process_and(root, profile), Setting())
+
+
+def with_process_and(root: Path, profile: dict[str, Any]) -> OciSpec:
+    return oci_spec(root, "true", seccomp=profile, process={"capabilities": {}})

@@ -258,6 +258,10 @@ def _filter(seccomp: Mapping[str, object], process: OciProcess, setting: Setting
     sets = capability_sets(process.capabilities, setting)
     if not _needs_admin(process, sets):
         return [filtering]
+    if listened:
+        from pyrun.container.seccomp_notify import refuse_notified_capset
+
+        refuse_notified_capset(seccomp)
     drop = DropCapabilities(sets["effective"], sets["permitted"], sets["inheritable"])
     return [RaiseCapabilities(ADMIN_MASK), filtering, drop]
 

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pyrun.container.seccomp_rules import Rules
     from pyrun.kernel.spawn import Created
 
 LISTENER = "seccomp listener"
@@ -26,7 +27,7 @@ def has_listener(profile: Mapping[str, object]) -> bool:
     rules = parse_rules(profile)
     if rules.default == RET_NOTIFY:
         raise SpecError(f"{POINTER}/defaultAction", "SCMP_ACT_NOTIFY: the process could not tell that it has a filter")
-    notified = {name for rule in rules.rules if rule.action == RET_NOTIFY for name in rule.names}
+    notified = _notified(rules)
     if "write" in notified:
         raise SpecError(
             f"{POINTER}/syscalls", "SCMP_ACT_NOTIFY for write: the process could not tell that it has a filter"
@@ -39,6 +40,17 @@ def has_listener(profile: Mapping[str, object]) -> bool:
     if profile.get("listenerMetadata") and not path:
         raise SpecError(f"{POINTER}/listenerMetadata", "is for listenerPath")
     return bool(notified)
+
+
+def refuse_notified_capset(profile: Mapping[str, object]) -> None:
+    """Raises :class:`SpecError` where a process that has to call capset(2) under its filter would wait for an answer of somebody
+    who has not got the listener yet."""
+    if "capset" in _notified(parse_rules(profile)):
+        raise SpecError(f"{POINTER}/syscalls", "SCMP_ACT_NOTIFY for capset needs /process/noNewPrivileges")
+
+
+def _notified(rules: Rules) -> set[str]:
+    return {name for rule in rules.rules if rule.action == RET_NOTIFY for name in rule.names}
 
 
 def _names_notify(profile: Mapping[str, object]) -> bool:
