@@ -7,8 +7,14 @@ from pyrun_runtime.oci.cgroup import open_cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from pyrun import Created, OciSpec
     from pyrun_runtime.oci.store import Entry, State, Store
+
+    class HasFileno(Protocol):
+        def fileno(self) -> int: ...
+
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 
@@ -69,3 +75,14 @@ def refer_calls(created: Created, spec: OciSpec, state: State, status: str = CRE
 
     if has_listener(seccomp):
         send_listener(created, seccomp, describe_state(state, status))
+
+
+def kinds_to_join(spec: OciSpec, init: HasFileno) -> list[str]:
+    """The container's namespaces, but no user namespace that we are in: setns(2) does not enter it again."""
+    kinds = [namespace.type for namespace in spec.linux.namespaces]
+    if "user" in kinds:
+        from pyrun import Namespace
+
+        with Namespace.open("user") as ours, Namespace.open("user", init) as theirs:
+            return [str(kind) for kind in kinds if kind != "user" or ours != theirs]
+    return [str(kind) for kind in kinds]

@@ -10,7 +10,6 @@ from pyrun import (
     CONTAINER,
     Cgroup,
     KernelError,
-    Namespace,
     NotFound,
     Setting,
     StateError,
@@ -20,7 +19,7 @@ from pyrun import (
     plan_exec,
 )
 from pyrun_runtime.oci.cgroup import open_cgroup
-from pyrun_runtime.oci.container import CREATED, PAUSED, RUNNING, need_process, read_status, refer_calls
+from pyrun_runtime.oci.container import CREATED, PAUSED, RUNNING, kinds_to_join, need_process, read_status, refer_calls
 from pyrun_runtime.oci.descriptors import count_preserved, preserved_slots, send_pidfd
 from pyrun_runtime.oci.exec_process import PROCESS_OPTIONS, PROCESS_OPTIONS_HELP, read_process
 from pyrun_runtime.oci.explain import ProgramFailed, explain
@@ -162,15 +161,6 @@ def _create(
                 raise
     with _group_of(init.pid) as leaf:
         return create(plan, cgroup=leaf, fds=fds)
-
-
-def kinds_to_join(spec: OciSpec, init: ForeignProcess) -> list[str]:
-    """The container's namespaces, but no user namespace that we are in: setns(2) does not enter it again."""
-    kinds = [namespace.type for namespace in spec.linux.namespaces]
-    if "user" in kinds:
-        with Namespace.open("user") as ours, Namespace.open("user", init) as theirs:
-            return [str(kind) for kind in kinds if kind != "user" or ours != theirs]
-    return [str(kind) for kind in kinds]
 
 
 def _group(options: Options, state: State) -> Cgroup | None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 
 from pyrun import CONTAINER, PyrunError, describe_error, plan_container_hook, plan_host_hook, spawn
-from pyrun_runtime.oci.container import describe_state
+from pyrun_runtime.oci.container import describe_state, kinds_to_join
 from pyrun_runtime.oci.json_text import to_json
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ class InContainer:
         self.spec = spec
         self.process = process
         self.group = group
-        self.kinds = [namespace.type for namespace in spec.linux.namespaces]
+        self.kinds = kinds_to_join(spec, process)
 
 
 def run_early_hooks(spec: OciSpec, state: State, inside: InContainer) -> None:
@@ -59,17 +59,15 @@ def run_early_hooks(spec: OciSpec, state: State, inside: InContainer) -> None:
     told = _encode(state, "creating")
     for name, hooks in (("prestart", spec.hooks.prestart), ("createRuntime", spec.hooks.create_runtime)):
         _run_all(name, hooks, told)
-    kinds = [kind for kind in inside.kinds if kind != "pid"]
     for i, hook in enumerate(spec.hooks.create_container):
-        _run(f"createContainer[{i}]", hook, plan_host_hook(hook, _environment(), kinds), told, inside)
+        _run(f"createContainer[{i}]", hook, plan_host_hook(hook, _environment(), inside.kinds), told, inside)
 
 
 def run_start_hooks(state: State, inside: InContainer) -> None:
     """startContainer. Raises :class:`HookError`."""
     told = _encode(state, "created")
-    kinds = [kind for kind in inside.kinds if kind != "pid"]
     for i, hook in enumerate(inside.spec.hooks.start_container):
-        _run(f"startContainer[{i}]", hook, plan_container_hook(inside.spec, hook, kinds), told, inside)
+        _run(f"startContainer[{i}]", hook, plan_container_hook(inside.spec, hook, inside.kinds), told, inside)
 
 
 def run_poststart_hooks(spec: OciSpec, state: State) -> None:
@@ -125,8 +123,7 @@ def _run(name: str, hook: OciHook, plan: Plan, told: bytes, inside: InContainer 
 def _spawn(plan: Plan, fds: dict[str, HasFileno | int], inside: InContainer | None) -> Process:
     if inside is None:
         return spawn(plan, fds=fds)
-    pid_namespace = inside.process if "pid" in inside.kinds else None
-    return spawn(plan, fds=fds, cgroup=inside.group, pid_namespace=pid_namespace)
+    return spawn(plan, fds=fds, cgroup=inside.group)
 
 
 def _file(name: str, content: bytes) -> int:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pyrun.container.exec import CONTAINER, plan_exec
 from pyrun.container.process import STDIO
-from pyrun.kernel.step import Duplicate, Exec, FindProgram, JoinNamespaces, NewSession
+from pyrun.kernel.step import (
+    BecomeNamespaceRoot,
+    Duplicate,
+    EnterPidNamespace,
+    Exec,
+    FindProgram,
+    JoinNamespaces,
+    NewSession,
+)
 from pyrun.value import replace
 
 TYPE_CHECKING = False
@@ -22,9 +30,13 @@ def plan_host_hook(hook: OciHook, env: Sequence[str], kinds: Sequence[str] = ())
     path is still the host's.
     """
     joined: list[Step] = [JoinNamespaces(CONTAINER, tuple(kinds))] if kinds else []
+    if "user" in kinds:
+        joined.append(BecomeNamespaceRoot())
+    if "pid" in kinds:
+        joined.append(EnterPidNamespace())
     return (
-        NewSession(),
         *joined,
+        NewSession(),
         *[Duplicate(name, number) for number, name in enumerate(STDIO)],
         Exec(hook.args or (hook.path,), hook.env or tuple(env), program=hook.path),
     )

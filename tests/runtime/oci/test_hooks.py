@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +146,37 @@ def test_a_hook_in_the_container_may_do_what_its_program_may(runtime: OciRuntime
     start(runtime)
     rows = dict(row.split(":\t", 1) for row in (runtime.bundle / "rootfs/tmp/rights").read_text().splitlines())
     assert rows == {"Uid": "5\t5\t5\t5", "Gid": "6\t6\t6\t6", "CapEff": "0" * 16, "NoNewPrivs": "1"}
+
+
+@pytest.fixture
+def reachable() -> Iterator[OciRuntime]:
+    """The command with a root that a mapped user can reach, which in a directory of pytest's none can."""
+    top = Path(tempfile.mkdtemp())
+    top.chmod(0o711)
+    made = OciRuntime(top)
+    yield made
+    made.call("delete", "--force", "box")
+    assert made.left() == []
+    shutil.rmtree(top)
+
+
+def test_hooks_in_a_user_namespace_are_its_root(reachable: OciRuntime) -> None:
+    runtime = reachable
+    ids = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    kinds = ("user", "pid", "mount", "uts", "ipc", "network", "cgroup")
+    linux = {"namespaces": [{"type": kind} for kind in kinds], "uidMappings": ids, "gidMappings": ids}
+    check = '[ "$(id -u)" = 0 ] && grep -q " 100000 " /proc/self/uid_map'
+    os.symlink("busybox", runtime.bundle / "rootfs/bin/grep")
+    os.symlink("busybox", runtime.bundle / "rootfs/bin/[")
+    hooks = {"createContainer": [hook(check)], "startContainer": [hook(check)]}
+    runtime.configure("/bin/sh", "-c", "echo started; sleep 60", linux=linux, hooks=hooks)
+    start(runtime)
+    assert runtime.status() == "running"
+
+
+def test_a_hook_of_the_container_sees_its_processes(runtime: OciRuntime) -> None:
+    """So it is in its PID namespace: the first process there is the container's."""
+    hooks = {"startContainer": [hook("readlink /proc/1/exe >/tmp/first; echo $$ >/tmp/own")]}
+    runtime.configure("/bin/sleep", "60", hooks=hooks)
+    start(runtime)
+    assert int((runtime.bundle / "rootfs/tmp/own").read_text()) in range(2, 10)
