@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 OPTIONS: OptionTable = {
     "bundle,b": "DIR",
+    "config,f": "FILE",
     "console-socket": "SOCKET",
     "pid-file": "FILE",
     "pidfd-socket": "SOCKET",
@@ -51,6 +52,7 @@ OPTIONS: OptionTable = {
 }
 OPTIONS_HELP = """\
   -b, --bundle DIR         where config.json is (the current directory)
+  -f, --config FILE        the configuration, if it is not config.json in the bundle
   --pid-file FILE          write the pid of the container's first process there
   --console-socket SOCKET  send the terminal there, if the container has one
   --pidfd-socket SOCKET    send a pidfd of the first process there
@@ -92,8 +94,10 @@ class Bundle:
 def launch(context: Context, options: Options, id: str, *, foreground: bool = False) -> Launched:
     """Make the container *id*. Its lock is held until the entry is closed."""
     preserved = count_preserved(options)  # before anything else is opened
-    options.make_absolute("console-socket", "pid-file", "pidfd-socket")  # before the working directory is another
-    bundle = read_bundle(options.get("bundle") or ".")
+    options.make_absolute(
+        "config", "console-socket", "pid-file", "pidfd-socket"
+    )  # before the working directory is another
+    bundle = read_bundle(options.get("bundle") or ".", options.get("config"))
     assert bundle.spec.process is not None
     with Console(bundle.spec.process.terminal, options.get("console-socket"), foreground) as console:
         entry = context.store.make(id)
@@ -105,11 +109,11 @@ def launch(context: Context, options: Options, id: str, *, foreground: bool = Fa
             return made.run(console, preserved)
 
 
-def read_bundle(directory: str) -> Bundle:
-    """It becomes the working directory, since sources of mounts may be relative to it."""
+def read_bundle(directory: str, config: str = "") -> Bundle:
+    """It becomes the working directory, since sources of mounts may be relative to it. *config* may be elsewhere."""
     path = os.path.abspath(directory)
     os.chdir(path)
-    config = f"{path}/{CONFIG}"
+    config = config or f"{path}/{CONFIG}"
     with open(config, "rb") as file:
         data = file.read()
     spec = load_oci(data, config)

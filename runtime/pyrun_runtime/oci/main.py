@@ -54,6 +54,7 @@ GLOBAL_OPTIONS: OptionTable = {
     "root": "DIR",
     "log": "FILE",
     "log-format": "text|json",
+    "log-level": "error|warning|debug",
     "debug": "",
     "systemd-cgroup": "",
     "cgroup-manager": "cgroupfs|systemd|disabled",
@@ -75,6 +76,7 @@ Global options:
   --root DIR            where the state of containers is ({root})
   --log FILE            also write messages to FILE
   --log-format FORMAT   text or json
+  --log-level LEVEL     debug is the same as --debug; error and warning are accepted
   --debug               say more
   --systemd-cgroup      the same as --cgroup-manager systemd
   --cgroup-manager M    cgroupfs, systemd or disabled
@@ -88,7 +90,9 @@ class Context:
 
     def __init__(self, options: Options) -> None:
         self.store = Store(os.path.abspath(options.get("root") or default_root()))
-        self.log = Log(options.get("log"), options.get("log-format", "text"), options.flag("debug"))
+        options.make_absolute("log")  # before the working directory is another
+        debug = options.flag("debug") or options.get("log-level") == "debug"
+        self.log = Log(options.get("log"), options.get("log-format", "text"), debug)
         self.cgroup_manager = options.get("cgroup-manager", "cgroupfs")
         if self.cgroup_manager not in MANAGERS:
             raise UsageError(f"--cgroup-manager {self.cgroup_manager}: there are {', '.join(MANAGERS)}")

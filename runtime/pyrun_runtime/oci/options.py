@@ -37,9 +37,10 @@ class Options:
         return self._values.get(name, [default])[-1]
 
     def make_absolute(self, *names: str) -> None:
-        """Paths that were given below the working directory of now."""
+        """Paths that were given below the working directory of now; crun's have ``file:`` before them, if callers like."""
         for name in names:
-            self._values.update({name: [os.path.abspath(path) for path in self.all(name)]} if self.get(name) else {})
+            if self.get(name):
+                self._values[name] = [os.path.abspath(path.removeprefix("file:")) for path in self.all(name)]
 
     def flag(self, name: str) -> bool:
         return self.get(name, "false") == "true"

@@ -245,6 +245,20 @@ def test_an_error_is_the_last_line_of_the_log(runtime: OciRuntime, format: str) 
         assert f"level=error msg={json.dumps(error)}" in line
 
 
+@pytest.mark.parametrize("prefix", ["", "file:"])
+def test_a_log_below_the_working_directory_of_the_caller(runtime: OciRuntime, prefix: str) -> None:
+    """The bundle is another directory, and becomes ours before most errors."""
+    runtime.configure("nonsense")
+    runtime.call("--log", f"{prefix}log", "create", "-b", runtime.bundle, "box", cwd=runtime.top)
+    assert "level=error" in (runtime.top / "log").read_text()
+
+
+def test_a_configuration_elsewhere(runtime: OciRuntime) -> None:
+    runtime.configure("/bin/echo", "here")
+    (runtime.bundle / "config.json").rename(runtime.top / "other.json")
+    assert runtime.ok("run", "-b", runtime.bundle, "--config", "other.json", "box", cwd=runtime.top) == "here\n"
+
+
 def test_an_error_of_the_command_line_is_logged_as_well(runtime: OciRuntime) -> None:
     log = runtime.top / "log"
     runtime.call("--log", log, "--log-format", "json", "create")
