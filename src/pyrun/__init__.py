@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyrun.container.command import Outcome as Outcome
     from pyrun.container.command import plan_command as plan_command
     from pyrun.container.command import run as run
+    from pyrun.container.completion import complete_process as complete_process
     from pyrun.container.exec import CONTAINER as CONTAINER
     from pyrun.container.exec import exec_process as exec_process
     from pyrun.container.exec import plan_exec as plan_exec
@@ -125,6 +126,7 @@ if TYPE_CHECKING:
 # Where each name lives. The imports above say the same to type checkers; a test compares the two.
 _EXPORTS = {
     "container.command": ("Outcome", "plan_command", "run"),
+    "container.completion": ("complete_process",),
     "container.exec": ("CONTAINER", "exec_process", "plan_exec"),
     "container.hook": ("plan_container_hook", "plan_host_hook"),
     "container.id_map": ("IdMaps",),
@@ -258,6 +260,7 @@ __all__ = [
     "available_capabilities",
     "can_run_pods",
     "check_order",
+    "complete_process",
     "create",
     "delegate_cgroup",
     "describe_error",

@@ -14,6 +14,7 @@ from pyrun import (
     Setting,
     StateError,
     available_capabilities,
+    complete_process,
     create,
     load_oci,
     plan_exec,
@@ -106,6 +107,7 @@ def _start(context: Context, options: Options, id: str, command: list[str], *, f
                 need_process(state, "exec in") as init,
                 Console(process.terminal, options.get("console-socket"), foreground) as console,
             ):
+                process = complete_process(process, f"/proc/{init.pid}/root")
                 slots = {**console.slots(), **preserved_slots(preserved)}
                 executed = _spawn(options, state, spec, console.fit(process), init, slots)
                 return _tell(options, executed, console)

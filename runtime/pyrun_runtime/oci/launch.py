@@ -17,6 +17,7 @@ from pyrun import (
     SpecError,
     Undo,
     available_capabilities,
+    complete_process,
     create,
     has_early_hooks,
     load_oci,
@@ -140,7 +141,8 @@ class _Launch:
         self._entry.write(CONFIG, self._bundle.data)
         self._spec = with_notify(self._spec, self._entry)
         assert self._spec.process is not None
-        self._spec = replace(self._spec, process=console.fit(with_listen_fds(self._spec.process)))
+        process = complete_process(self._spec.process, self._spec.root.path)
+        self._spec = replace(self._spec, process=console.fit(with_listen_fds(process)))
         with NewCgroup(self._state, self._spec) as group:
             self._undo.push("remove the cgroup", destroy_cgroup, self._state)
             created = self._spawn(group, {**console.slots(), **preserved_slots(preserved)}, preserved)

@@ -7,7 +7,7 @@ that (opening the host's trees, joining namespaces of the host's) it does with t
 
 from __future__ import annotations
 
-from pyrun.container.plan import namespace_slot
+from pyrun.container.plan import check_user_namespace, namespace_slot
 from pyrun.errors import PyrunError, SpecError
 from pyrun.kernel.namespace import Namespace
 from pyrun.kernel.spawn import create
@@ -39,6 +39,7 @@ class JoinedNamespaces:
 
         Raises :class:`SpecError` with a pointer into the specification, :class:`KernelError` where a namespace cannot be made.
         """
+        check_user_namespace(spec)
         opened: list[Namespace] = []
         same: list[str] = []
         try:

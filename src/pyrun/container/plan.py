@@ -192,12 +192,13 @@ def _own_namespaces(spec: OciSpec, setting: Setting, by_slot: tuple[str, ...]) -
     wanted = [each.type for each in spec.linux.namespaces]
     if "mount" not in wanted:
         raise SpecError("/linux/namespaces", "a container needs a mount namespace of its own")
-    _check_user_namespace(spec)
+    check_user_namespace(spec)
     there = {*setting.joined, *setting.lacking, *by_slot}
     return tuple([each.type for each in spec.linux.namespaces if each.type not in there and not each.path])
 
 
-def _check_user_namespace(spec: OciSpec) -> None:
+def check_user_namespace(spec: OciSpec) -> None:
+    """Its mappings: raises :class:`SpecError`."""
     for i, each in enumerate(spec.linux.namespaces):
         if each.type != "user":
             continue
