@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.command import AS_NOBODY, PYRUN, Done, Store, pyrun
 from fixtures.machine import patience
-from fixtures.pods import FOREVER, document, host_path, mount, shell
+from fixtures.pods import FOREVER, Document, document, host_path, mount, shell
 from pyrun import ContainerStatus, ExitStatus
 from pyrun_runtime.cli.report import closing_table, exit_status, format_duration, reason
 from pyrun_runtime.store import RUN_ROOT, STATE_ROOT
@@ -140,7 +140,7 @@ def test_run_time_is_told(store: Store) -> None:
 
 @pytest.mark.root
 def test_default_directories(store: Store) -> None:
-    spec = store.manifest(shell(f"echo ready; {FOREVER}"))
+    spec = store.manifest(ready_with_disk(), volumes=[{"name": "disk"}])
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYRUN_")}
     command = subprocess.Popen(
         [*PYRUN, "run", spec], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
@@ -160,6 +160,11 @@ def test_default_directories(store: Store) -> None:
     assert not any([(place / uid).exists() for place in places])
 
 
+def ready_with_disk() -> Document:
+    """A pod without a volume on disk has no directory for them."""
+    return shell(f"echo ready; {FOREVER}", volumeMounts=[mount("disk", "/disk")])
+
+
 def launcher(path: Path) -> int | None:
     """Whose pod it is; None for one of somebody else's that has just gone."""
     try:
@@ -170,7 +175,7 @@ def launcher(path: Path) -> int | None:
 
 @pytest.mark.root
 def test_directories_can_be_chosen_by_option(store: Store) -> None:
-    spec = store.manifest(shell(f"echo ready; {FOREVER}"), terminationGracePeriodSeconds=0)
+    spec = store.manifest(ready_with_disk(), volumes=[{"name": "disk"}], terminationGracePeriodSeconds=0)
     with store.running("--root", store.top / "r", "--state", store.top / "s", spec) as command:
         command.wait_for("ready")
         assert len(list((store.top / "r/pods").glob("*/lock"))) == len(list((store.top / "s/pods").glob("*/data"))) == 1
