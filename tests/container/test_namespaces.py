@@ -229,6 +229,11 @@ def test_a_new_user_namespace_and_a_network_of_the_host(root: Path, holder: Proc
     with JoinedNamespaces.open(spec) as joined:
         assert joined.kinds == ("network", "user")
     assert run_oci(spec).strip() == os.readlink(path)
+    spec = replace(spec, process=replace(spec.process, args=("/bin/sleep", "100")))  # and another process joins both
+    with created(spec) as (it, _), it.start() as process:
+        assert spec.process is not None
+        other = replace(spec.process, args=("/bin/sh", "-c", "readlink /proc/self/ns/net; id -u"))
+        assert exec_in(process, plan_exec(spec, other, ("user", *NAMESPACES))).split() == [os.readlink(path), "0"]
 
 
 def test_a_user_namespace_that_allows_no_groups(root: Path) -> None:

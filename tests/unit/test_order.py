@@ -27,6 +27,7 @@ EXAMPLES: dict[type[s.Step], s.Step] = {
         s.SetSysctl("a.b", "1"),
         s.Await("pause"),
         s.JoinNamespaces("pause", ("uts",)),
+        s.JoinUserNamespace("x", ("user",)),
         s.SetPropagation("/", "private"),
         s.Attach("tree", "/"),
         s.MakeNode("/dev/null", 0o20666, 1, 3),
@@ -184,6 +185,11 @@ def with_everything(process: oci.OciProcess, action: str) -> oci.OciSpec:
     namespaces = tuple([oci.OciNamespace(kind) for kind in ("user", "pid", "mount")])
     linux = oci.OciLinux(namespaces=namespaces, uid_mappings=maps, gid_mappings=maps, seccomp=seccomp)
     return oci.OciSpec(oci.OciRoot("/"), process, linux=linux)
+
+
+def test_every_plan_keeps_every_rule() -> None:
+    for steps in sample_plans():
+        assert check_order(steps) == []
 
 
 def test_every_rule_is_about_a_plan_that_there_is() -> None:

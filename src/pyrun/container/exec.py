@@ -14,14 +14,14 @@ from pyrun.container.process import (
     security_labels,
 )
 from pyrun.container.root_plan import ROOT
-from pyrun.kernel.step import BecomeNamespaceRoot, EnterPidNamespace, JoinNamespaces, OpenDirectory
+from pyrun.kernel.step import BecomeNamespaceRoot, EnterPidNamespace, JoinNamespaces, JoinUserNamespace, OpenDirectory
 from pyrun.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyrun.kernel.step import Plan
+    from pyrun.kernel.step import Plan, Step
     from pyrun.spec.oci import OciProcess, OciSpec
 
 CONTAINER = "container"
@@ -55,8 +55,7 @@ def plan_exec(
         *before_namespaces(process),
         *memory_and_personality(spec.linux),
         *security_labels(process),
-        JoinNamespaces(CONTAINER, tuple(kinds)),
-        *([BecomeNamespaceRoot()] if "user" in kinds else []),
+        *_join(kinds),
         *([EnterPidNamespace()] if "pid" in kinds else []),
         *new_session(setting),
         OpenDirectory("/", ROOT),
@@ -65,3 +64,14 @@ def plan_exec(
         *become(process, setting, filtered=spec.linux.seccomp is not None),
         *run_program(spec.linux.seccomp, process, setting),
     )
+
+
+def _join(kinds: Sequence[str]) -> list[Step]:
+    """What does not belong to the container's user namespace cannot be joined from inside it, so the others come first, and the
+    mount namespace last: until then /proc is the host's."""
+    if "user" not in kinds:
+        return [JoinNamespaces(CONTAINER, tuple(kinds))]
+    first = tuple([kind for kind in kinds if kind not in ("user", "mount")])
+    steps: list[Step] = [JoinNamespaces(CONTAINER, first)] if first else []
+    steps += [JoinUserNamespace(CONTAINER, ("user",)), BecomeNamespaceRoot()]
+    return [*steps, JoinNamespaces(CONTAINER, ("mount",))] if "mount" in kinds else steps

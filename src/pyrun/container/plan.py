@@ -46,6 +46,7 @@ from pyrun.kernel.step import (
     Checkpoint,
     EnterPidNamespace,
     JoinNamespaces,
+    JoinUserNamespace,
     LoopbackUp,
     NewPidNamespace,
     NewTimeNamespace,
@@ -222,9 +223,10 @@ def _enter_namespaces(spec: OciSpec, setting: Setting, own: tuple[str, ...], by_
         offsets = {offset.clock: offset.secs * 10**9 + offset.nanosecs for offset in spec.linux.time_offsets}
         steps.append(NewTimeNamespace(offsets.get("monotonic", 0), offsets.get("boottime", 0)))
     for kind in by_slot:
-        steps.append(JoinNamespaces(namespace_slot(kind), (kind,)))
         if kind == "user":
-            steps.append(BecomeNamespaceRoot())
+            steps += [JoinUserNamespace(namespace_slot(kind), (kind,)), BecomeNamespaceRoot()]
+        else:
+            steps.append(JoinNamespaces(namespace_slot(kind), (kind,)))
     new = tuple([kind for kind in own if kind not in ("pid", "time")])
     if new:
         steps.append(Unshare(new))

@@ -30,7 +30,7 @@ BEFORE = (
     Rule(s.NewTimeNamespace, s.PivotRoot, "offsets are written in the host's /proc"),
     Rule(s.SetSysctl, s.PivotRoot, "sysctls are written in the host's /proc"),
     Rule(s.Await, s.JoinNamespaces, "before that they may not be there yet"),
-    Rule(s.JoinNamespaces, s.BecomeNamespaceRoot, "only the root of a namespace that we are in can be become"),
+    Rule(s.JoinUserNamespace, s.BecomeNamespaceRoot, "only the root of a namespace that we are in can be become"),
     Rule(s.BecomeNamespaceRoot, s.Unshare, "what is made belongs to the user namespace and its root"),
     Rule(s.Unshare, s.NewPidNamespace, "the child is born into the namespaces that are there"),
     Rule(

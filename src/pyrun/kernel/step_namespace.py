@@ -57,6 +57,12 @@ class JoinNamespaces(Step):
         return (encoder.slot(self.source),), (), (namespace_flags(self.kinds),)
 
 
+class JoinUserNamespace(JoinNamespaces):
+    """setns(2) into a user namespace: with every capability in it, and none outside of it any more."""
+
+    reason = "what is made from here on belongs to it"
+
+
 class Unshare(Step):
     """unshare(2). Not for ``time`` (see :class:`NewTimeNamespace`) and not for ``pid``, which is for children only."""
 
