@@ -270,3 +270,16 @@ def test_the_state_directory_is_for_root_alone(runtime: OciRuntime) -> None:
     runtime.create()
     for path in (runtime.root, runtime.root / "box", runtime.root / "box/state.json", runtime.root / "box/gate"):
         assert os.stat(path).st_mode & 0o077 == 0, path
+
+
+@pytest.mark.parametrize(("options", "is_new"), [((), True), (("--no-new-keyring",), False)])
+def test_the_session_keyring_is_new_unless_it_is_to_be_kept(
+    runtime: OciRuntime, options: tuple[str, ...], is_new: bool
+) -> None:
+    runtime.configure("/bin/cat", "/proc/keys")
+    assert ("_ses.box" in runtime.ok("run", "-b", runtime.bundle, *options, "box")) == is_new
+
+
+def test_a_root_that_is_moved_instead_of_pivoted_to(runtime: OciRuntime) -> None:
+    runtime.configure("/bin/ls", "/")
+    assert runtime.ok("run", "--no-pivot", "-b", runtime.bundle, "box").split() == ["bin", "dev", "proc", "tmp"]
