@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fixtures.pods import pod_spec, probe, run_pod, running, shell
+from pyrun.container.device_plan import LINKS, NODES
 from pyrun.container.lower import DEFAULT_PATH
-from pyrun.container.root_plan import LINKS, NODES
 from pyrun.container.security import (
     DEFAULT_CAPABILITIES,
     MASKED_PATHS,

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from fixtures.oci_container import IDS, MOUNTS, created, make_root, oci_spec, run_oci, run_to_the_end
+from pyrun.container.device_plan import NODES
 from pyrun.container.plan import Setting, plan_container
-from pyrun.container.root_plan import NODES, read_links
+from pyrun.container.root_plan import read_links
 from pyrun.errors import SpecError, StepError
 from pyrun.kernel.step import NewMount
 from pyrun.spec.oci import OciSpec

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from fixtures.oci_container import MOUNTS, created, make_root, oci_spec, run_oci
-from pyrun.container.root_plan import LINKS
+from pyrun.container.device_plan import LINKS
 from pyrun.errors import StepError
 from pyrun.kernel.step import Attach
 from pyrun.spec.oci import OciSpec

@@ -12,6 +12,7 @@ The order of the steps is the whole of the matter, and it is the order of the fu
 
 from __future__ import annotations
 
+from pyrun.container.device_plan import make_devices, open_devices
 from pyrun.container.process import (
     TERMINAL,
     become,
@@ -27,10 +28,8 @@ from pyrun.container.root_plan import (
     enter_root,
     hide,
     id_maps,
-    make_devices,
     make_overlay,
     mount_all,
-    open_devices,
     open_root,
     open_sources,
     place,

@@ -8,7 +8,6 @@ private, so that nothing that is mounted inside reaches the host.
 from __future__ import annotations
 
 import os
-import stat
 
 from pyrun.container.layout import OVERLAY_ANNOTATION, SCRATCH, SUB_PATH_MARK
 from pyrun.container.mounts import MountPlan, plan_mount
@@ -19,7 +18,6 @@ from pyrun.kernel.step import (
     ChangeRoot,
     CopyUp,
     MakeDirectory,
-    MakeNode,
     MakeSymlink,
     MaskPath,
     NewMount,
@@ -31,7 +29,6 @@ from pyrun.kernel.step import (
     SetMountAttributes,
     SetRootPropagation,
 )
-from pyrun.spec.oci import OciDevice
 from pyrun.value import Value, replace
 
 TYPE_CHECKING = False
@@ -47,17 +44,6 @@ IMAGE = "image"
 LAYERS = "layers"
 USER_NAMESPACE = "namespace user"
 
-NODE_MODE = 0o666
-NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
-LINKS = (
-    ("ptmx", "pts/ptmx"),
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"),
-)
-FILE_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 # File systems without files of their own, or with labels of their own: they take no context.
 UNLABELLED = ("proc", "sysfs", "cgroup2", "mqueue", "devpts")
 
@@ -111,6 +97,10 @@ def read_mounts(spec: OciSpec, setting: Setting) -> tuple[Mount, ...]:
 def clean_path(path: str) -> str:
     """*path* from the root on (the specification: a relative one is taken so), without what means nothing."""
     return "/" + "/".join([part for part in path.split("/") if part not in ("", ".")])
+
+
+def has_user_namespace(spec: OciSpec) -> bool:
+    return any([namespace.type == "user" for namespace in spec.linux.namespaces])
 
 
 def _tree_slot(index: int, mount: OciMount) -> str:
@@ -252,7 +242,7 @@ def id_maps(spec: OciSpec, mounts: tuple[Mount, ...]) -> tuple[IdMap, ...]:
 def _id_map_slot(spec: OciSpec, mount: Mount) -> str | None:
     if not mount.plan.id_map:
         return None
-    as_container = not mount.plan.uid_mappings and _has_user_namespace(spec)
+    as_container = not mount.plan.uid_mappings and has_user_namespace(spec)
     return USER_NAMESPACE if as_container else f"id map of {mount.tree}"
 
 
@@ -361,72 +351,6 @@ def _below_guarded(path: str, guarded: Mapping[str, str]) -> tuple[str, str]:
     it through the image."""
     above, _, name = path.rpartition("/")
     return (name, guarded[above]) if above in guarded else (path, ROOT)
-
-
-# ---- devices ---------------------------------------------------------------------------------------------------------
-
-
-def open_devices(spec: OciSpec, mounts: tuple[Mount, ...]) -> list[Step]:
-    """The host's nodes, where the container has a user namespace: nobody may make one there."""
-    if not _has_user_namespace(spec):
-        return []
-    return [
-        OpenTree(device.path, _device_slot(device), recursive=False, propagation="private")
-        for device in _devices(spec, mounts)
-        if device.type != "p"
-    ]
-
-
-def make_devices(spec: OciSpec, mounts: tuple[Mount, ...]) -> list[Step]:
-    """The nodes and links that OCI promises, and those of ``linux.devices``; a /dev that was bound in is left as it is."""
-    if _is_dev_bound(mounts):
-        return []
-    ours = [mount.tree for mount in mounts if mount.target == "/dev" and mount.is_new]
-    dev = ours[-1] if ours else None
-    steps: list[Step] = [] if dev else [MakeDirectory("/dev", at=ROOT)]
-    for device in _devices(spec, mounts):
-        steps += _make_device(spec, device, dev)
-    taken = {mount.target for mount in mounts}
-    for name, target in LINKS:
-        if f"/dev/{name}" not in taken:
-            path, at = _in_dev(f"/dev/{name}", dev)
-            steps.append(MakeSymlink(path, target, at=at, keep=dev is None))
-    return steps
-
-
-def _is_dev_bound(mounts: tuple[Mount, ...]) -> bool:
-    return any([mount.target == "/dev" and mount.is_tree for mount in mounts])
-
-
-def _devices(spec: OciSpec, mounts: tuple[Mount, ...]) -> list[OciDevice]:
-    """What has to be made: one of ``linux.devices`` stands for a promised one of the same name, a mount for either."""
-    found = {f"/dev/{name}": OciDevice(f"/dev/{name}", "c", major, minor) for name, major, minor in NODES}
-    found |= {clean_path(device.path): device for device in spec.linux.devices}
-    taken = {mount.target for mount in mounts}
-    return [] if _is_dev_bound(mounts) else [device for path, device in found.items() if path not in taken]
-
-
-def _has_user_namespace(spec: OciSpec) -> bool:
-    return any([namespace.type == "user" for namespace in spec.linux.namespaces])
-
-
-def _device_slot(device: OciDevice) -> str:
-    return f"device {device.path}"
-
-
-def _in_dev(path: str, dev: str | None) -> tuple[str, str]:
-    """*path* as a name in our /dev and its slot, or in the root."""
-    return (path[len("/dev/") :], dev) if dev and path.startswith("/dev/") else (path, ROOT)
-
-
-def _make_device(spec: OciSpec, device: OciDevice, dev: str | None) -> list[Step]:
-    path, at = _in_dev(clean_path(device.path), dev)
-    if _has_user_namespace(spec) and device.type != "p":
-        return [Attach(_device_slot(device), path, at=at, create=True)]
-    parent = path.rpartition("/")[0]
-    steps: list[Step] = [MakeDirectory(parent, at=at)] if parent not in ("", "/dev") else []
-    mode = FILE_TYPES[device.type] | (NODE_MODE if device.file_mode is None else device.file_mode)
-    return [*steps, MakeNode(path, mode, device.major, device.minor, at, device.uid or 0, device.gid or 0)]
 
 
 # ---- what is hidden, and the root itself -----------------------------------------------------------------------------
