@@ -32,10 +32,31 @@ long step_await(struct child *child, const struct plan_step *step)
     return ret < 0 ? ret : 0;
 }
 
+/* proc: /proc/self, opened while /proc was the host's; the mount namespace may have changed since. */
+static int are_groups_denied(int proc)
+{
+    char text[4] = {0};
+    long fd = sys_openat(proc, "setgroups", O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    long ret = sys_read((int)fd, text, sizeof text);
+    (void)sys_close((int)fd);
+    return ret == sizeof text && text[0] == 'd' && text[1] == 'e' && text[2] == 'n' && text[3] == 'y';
+}
+
 /* One call with several flags joins them all or none (pidfds: Linux 5.8). */
 long step_setns(struct child *child, const struct plan_step *step)
 {
-    return sys_setns(step_fd(child, step, 0), (int)step->arg[0]);
+    int fd = step_fd(child, step, 0), kinds = (int)step->arg[0];
+    if (!(kinds & CLONE_NEWUSER))
+        return sys_setns(fd, kinds);
+    long proc = sys_openat(AT_FDCWD, "/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    long ret = sys_setns(fd, kinds);
+    if (proc >= 0) {
+        child->groups_denied = are_groups_denied((int)proc);
+        (void)sys_close((int)proc);
+    }
+    return ret;
 }
 
 long step_unshare(struct child *child, const struct plan_step *step)
@@ -114,23 +135,11 @@ long step_loopback_up(struct child *child, const struct plan_step *step)
     return ret;
 }
 
-/* Read while /proc is the host's. */
-static int are_groups_denied(void)
-{
-    char text[4] = {0};
-    long fd = sys_openat(AT_FDCWD, "/proc/self/setgroups", O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0)
-        return 0;
-    long ret = sys_read((int)fd, text, sizeof text);
-    (void)sys_close((int)fd);
-    return ret == sizeof text && text[0] == 'd' && text[1] == 'e' && text[2] == 'n' && text[3] == 'y';
-}
-
 /* In a user namespace that we have joined we hold every capability and are nobody: our ids are the host's. What is made from here on
  * is to belong to its root. */
 long step_namespace_root(struct child *child, const struct plan_step *step)
 {
-    child->groups_denied = are_groups_denied();
+    (void)child;
     __u32 uid = (__u32)step->arg[0], gid = (__u32)step->arg[1];
     long ret = sys_setresgid(gid, gid, gid);
     return ret < 0 ? ret : sys_setresuid(uid, uid, uid);

@@ -55,7 +55,7 @@ def plan_exec(
         *before_namespaces(process),
         *memory_and_personality(spec.linux),
         *security_labels(process),
-        *_join(kinds),
+        *join_container(kinds),
         *([EnterPidNamespace()] if "pid" in kinds else []),
         *new_session(setting),
         OpenDirectory("/", ROOT),
@@ -66,12 +66,15 @@ def plan_exec(
     )
 
 
-def _join(kinds: Sequence[str]) -> list[Step]:
-    """What does not belong to the container's user namespace cannot be joined from inside it, so the others come first, and the
-    mount namespace last: until then /proc is the host's."""
+def join_container(kinds: Sequence[str]) -> list[Step]:
+    """The steps that join *kinds* of the process behind the slot ``container``.
+
+    What does not belong to its user namespace cannot be joined from inside that, so the others come first. The mount namespace
+    comes in one call with it: from inside, a process that is not dumpable, such as one that waits to be started, is out of reach.
+    """
     if "user" not in kinds:
-        return [JoinNamespaces(CONTAINER, tuple(kinds))]
+        return [JoinNamespaces(CONTAINER, tuple(kinds))] if kinds else []
     first = tuple([kind for kind in kinds if kind not in ("user", "mount")])
+    last = tuple([kind for kind in ("user", "mount") if kind in kinds])
     steps: list[Step] = [JoinNamespaces(CONTAINER, first)] if first else []
-    steps += [JoinUserNamespace(CONTAINER, ("user",)), BecomeNamespaceRoot()]
-    return [*steps, JoinNamespaces(CONTAINER, ("mount",))] if "mount" in kinds else steps
+    return [*steps, JoinUserNamespace(CONTAINER, last), BecomeNamespaceRoot()]

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from pyrun.container.exec import CONTAINER, plan_exec
+from pyrun.container.exec import join_container, plan_exec
 from pyrun.container.process import STDIO
-from pyrun.kernel.step import (
-    BecomeNamespaceRoot,
-    Duplicate,
-    EnterPidNamespace,
-    Exec,
-    FindProgram,
-    JoinNamespaces,
-    NewSession,
-)
+from pyrun.kernel.step import Duplicate, EnterPidNamespace, Exec, FindProgram, NewSession
 from pyrun.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyrun.kernel.step import Plan, Step
+    from pyrun.kernel.step import Plan
     from pyrun.spec.oci import OciHook, OciSpec
 
 
@@ -29,9 +21,7 @@ def plan_host_hook(hook: OciHook, env: Sequence[str], kinds: Sequence[str] = ())
     With *kinds* it joins these namespaces of the process behind the slot ``container``, which has not pivoted yet: so the hook's
     path is still the host's.
     """
-    joined: list[Step] = [JoinNamespaces(CONTAINER, tuple(kinds))] if kinds else []
-    if "user" in kinds:
-        joined.append(BecomeNamespaceRoot())
+    joined = join_container(kinds)
     if "pid" in kinds:
         joined.append(EnterPidNamespace())
     return (
