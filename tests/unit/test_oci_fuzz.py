@@ -25,8 +25,8 @@ from pyrun.spec.oci_parse import load_oci, oci_to_json, parse_oci
 
 INPUTS = 100_000
 PARTS = 10
-# Ten times what the slowest takes on a busy machine.
-MOST_S = 5.0
+# Of processor time, so that a busy machine does not count; the slowest takes a tenth of it.
+MOST_S = 3.0
 GIVEN = ("stdin", "stdout", "stderr", "gate", "console")
 DISK = {"major": 8, "minor": 0}
 MAPPING = {"containerID": 0, "hostID": 100_000, "size": 65_536}
@@ -252,12 +252,12 @@ def test_a_hostile_configuration_is_taken_or_refused_in_one_line(part: int) -> N
     count = INPUTS // PARTS
     reached = {"refused": 0, "read": 0, "planned": 0}
     for number in range(part * count, (part + 1) * count):
-        began = time.monotonic()
+        began = time.process_time()
         try:
             reached[run_one(number)] += 1
         except Exception as error:
             error.add_note(f"input {number}: {make_input(number)[:2000]!r}")
             raise
-        assert time.monotonic() - began < MOST_S, f"input {number}: {make_input(number)[:2000]!r}"
+        assert time.process_time() - began < MOST_S, f"input {number}: {make_input(number)[:2000]!r}"
     # The dice must not get stuck at the door.
     assert min(reached.values()) > count // 50, reached
