@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 RUN=.cache/vm/run
 # Emulated, the guest is up after 20 s on an idle machine of two processors.
 BOOT_TIMEOUT_S=${PYRUN_VM_BOOT_TIMEOUT:-240}
-TIMEOUT_S=${PYRUN_VM_TIMEOUT:-2700}
+TIMEOUT_S=${PYRUN_VM_TIMEOUT:-3600}
 
 say() { printf 'vm: %s\n' "$*" >&2; }
 
