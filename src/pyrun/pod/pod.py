@@ -238,8 +238,8 @@ class _Builder:
                 with About(f"container {container.name}"):
                     pod.containers[container.name] = self._create(container, plan, pod, volumes)
         except KernelError as error:
-            # Nobody can be born in the PID namespace of a pause that is gone: it knows why.
-            if error.errno == errno.ESRCH:
+            # Nobody can be born in the PID namespace of a pause that is gone (clone(2): ENOMEM while it goes): it knows why.
+            if error.errno in (errno.ESRCH, errno.ENOMEM):
                 self._wait_for_pause(pod)
             raise
 
