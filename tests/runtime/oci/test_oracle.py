@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.bundles import Bundle, Runtime, crun, default_config, merged, pyrun_oci
 from fixtures.oracle import isolation, mounting, process
-from fixtures.oracle.case import Case
+from fixtures.oracle.case import USUAL, Case, linux, mount, mounts, namespaces
 from fixtures.oracle.seen import Facts, facts_of
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(shutil.which("crun") is None, reason="needs crun")]
@@ -100,3 +100,29 @@ def test_the_same_is_seen(case: Case, tmp_path: Path) -> None:
     assert not {name: both for name, both in found.items() if not allowed(name, listed)}
     stale = [pattern for pattern in case.differs if not any(fnmatchcase(name, pattern) for name in found)]
     assert not stale, "no such difference any more"
+
+
+RESOURCES = {
+    "cpu": {"quota": 50000, "period": 100000},
+    "memory": {"limit": 64 << 20, "reservation": 32 << 20, "swap": 96 << 20},
+    "pids": {"limit": 33},
+    "unified": {"memory.high": str(48 << 20)},
+}
+GROUP_FILES = "cpu.max memory.max memory.low memory.high memory.swap.max pids.max cgroup.type".split()
+
+
+@pytest.mark.cgroup2
+def test_the_same_limits(tmp_path: Path) -> None:
+    """But for cpu.weight, for which crun has the quadratic formula only since 1.23."""
+    group = mount("/sys/fs/cgroup", "cgroup", "ro", source="cgroup")
+    limits = linux(namespaces=namespaces(*USUAL, "cgroup"), resources=RESOURCES, cgroupsPath="/pyrun-test-oracle")
+    paths = tuple(f"/sys/fs/cgroup/{name}" for name in GROUP_FILES)
+    case = Case("limits", mounts(group) | limits, {"/sys/fs/cgroup/pids.max content": "33\n"}, paths)
+    seen = []
+    for runtime in (pyrun_oci, crun):
+        (tmp_path / runtime.__name__).mkdir()
+        seen.append(look_inside(runtime(tmp_path / runtime.__name__ / "state"), tmp_path / runtime.__name__, case))
+        check_expected(seen[-1], case, runtime.__name__)
+    found = differences(*seen)
+    assert {name: both for name, both in found.items() if name.startswith("/sys/fs/cgroup")} == {}
+    assert seen[0]["/sys/fs/cgroup/cpu.max content"] == "50000 100000\n"
