@@ -380,7 +380,8 @@ static void hide_paths(struct task *task)
         DO(sys_mount(0, readonly[i], 0, MS_REMOUNT | MS_BIND | MS_RDONLY | SAFE, 0));
     }
     for (unsigned int i = 0; i < COUNT_OF(hidden_files); i++) {
-        long ret = sys_mount("dev/null", hidden_files[i], 0, MS_BIND, 0);
+        /* The machine's null device where it is in sight, as a plan has it. */
+        long ret = sys_mount(task->role == ALONE ? "/dev/null" : "dev/null", hidden_files[i], 0, MS_BIND, 0);
         DO(ret == -ENOENT ? 0 : ret);
     }
     for (unsigned int i = 0; i < COUNT_OF(hidden_directories); i++) {
