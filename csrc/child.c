@@ -141,7 +141,7 @@ static const struct shape shapes[] = {
     {.kind = PLAN_NEW_SESSION},
     {.kind = PLAN_CONTROLLING_TERMINAL, .slots = 1},
     {.kind = PLAN_KEYRING},
-    {.kind = PLAN_PARENT_DEATH_SIGNAL},
+    {.kind = PLAN_PARENT_DEATH_SIGNAL, .maybe = 1},
     {.kind = PLAN_FIND_PROGRAM, .strings = 3},
     {.kind = PLAN_GATE, .maybe = 1},
     {.kind = PLAN_SECCOMP, .maybe = 1, .strings = 1, .bytes = {1, 0, 0}, .unit_bytes = 1},

@@ -60,7 +60,7 @@
     X(NEW_SESSION, 30)          /* */                                                                                 \
     X(CONTROLLING_TERMINAL, 31) /* fd0 */                                                                             \
     X(KEYRING, 32)              /* str0 name or none */                                                               \
-    X(PARENT_DEATH_SIGNAL, 33)  /* arg0 signal */                                                                     \
+    X(PARENT_DEATH_SIGNAL, 33)  /* arg0 signal, fd0 a pidfd of the parent or none */                                  \
     X(FIND_PROGRAM, 34)         /* str0 program, str1 PATH: fails as the exec would, but earlier */                   \
     X(GATE, 35)                 /* tell the parent, then wait for a byte: from fd0, or else from the parent */        \
     X(SECCOMP, 36) /* str0 struct sock_filter (arg0 bytes), arg1 SECCOMP_FILTER_FLAG_*, fd0 -> listener */            \

@@ -195,15 +195,17 @@ long step_keyring(struct child *child, const struct plan_step *step)
     return ret < 0 ? ret : 0;
 }
 
-/* The signal is the kernel's answer to the death of our parent; if the parent was quicker, nobody reads the report pipe. */
+/* The signal is the kernel's answer to the death of our parent; if the parent was quicker, nobody reads the report pipe, unless
+ * another child of its, on the way to its own stage, has a copy of that end for a moment: its pidfd knows for sure. */
 long step_parent_death_signal(struct child *child, const struct plan_step *step)
 {
     long ret = sys_prctl(PR_SET_PDEATHSIG, step->arg[0], 0, 0, 0);
     if (ret < 0)
         return ret;
-    struct poll_fd poll = {.fd = child->header->report_fd};
+    int parent = step->fd[0] == PLAN_NO_SLOT ? -1 : step_fd(child, step, 0);
+    struct poll_fd signs[] = {{.fd = child->header->report_fd}, {.fd = parent, .events = POLL_READABLE}};
     const struct __kernel_timespec no_time = {0};
-    ret = sys_ppoll(&poll, 1, &no_time);
+    ret = sys_ppoll(signs, 2, &no_time);
     return ret > 0 ? -ESRCH : ret;
 }
 

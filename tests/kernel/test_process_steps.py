@@ -6,8 +6,10 @@ import errno
 import os
 import pty
 import resource
+import select
 import signal
 import struct
+import subprocess
 import sys
 import textwrap
 import threading
@@ -311,6 +313,19 @@ def test_launcher_that_died_before_the_signal_was_asked_for_is_noticed(tmp_path:
         assert not mark.exists()
     finally:
         created.abandon()
+
+
+def test_launcher_that_died_before_is_noticed_while_somebody_has_a_copy_of_its_pipe() -> None:
+    """A child of the launcher's that is still on its way to the stage, for example; here it is the test itself."""
+    with subprocess.Popen(["sleep", "1000"]) as launcher, Fd.adopt(os.pidfd_open(launcher.pid)) as pidfd:
+        plan = (ParentDeathSignal(signal.SIGKILL, "launcher"), TRUE)
+        with spawn(plan, fds={"launcher": pidfd}) as process:
+            assert process.wait_status().code == 0
+        launcher.kill()
+        select.select([pidfd], [], [])
+        with pytest.raises(StepError) as caught:
+            spawn(plan, fds={"launcher": pidfd})
+    assert caught.value.errno == errno.ESRCH
 
 
 # ---- filter ------------------------------------------------------------------------------------------------------------------

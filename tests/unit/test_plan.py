@@ -59,7 +59,7 @@ from pyrun.kernel.step import (
 )
 from pyrun.pod.machine import Machine
 from pyrun.pod.plan import PodPlan, ProcessPlan, opened_paths, plan_pod, pod_paths
-from pyrun.pod.sandbox_plan import HOSTS
+from pyrun.pod.sandbox_plan import HOSTS, LAUNCHER
 from pyrun.spec import oci
 from pyrun.spec.oci_parse import oci_to_json, parse_oci
 from pyrun.spec.pod import PodSpec
@@ -86,7 +86,7 @@ def plan(pod: PodSpec, machine: Machine = MACHINE, death_signal: int = 0) -> Pod
 def given_slots(pod_plan: PodPlan, process: ProcessPlan, pod: PodSpec) -> dict[str, int]:
     """The descriptors that whoever performs the plan gives it; the numbers do not matter."""
     if process is pod_plan.pause:
-        return {"null": 3, "program": 4, "ready": 5}
+        return {"null": 3, "program": 4, "ready": 5, LAUNCHER: 6}
     return dict.fromkeys([PAUSE, PAUSE_READY, *STDIO, *opened_paths(pod, pod_paths(DIRECTORY)).values()], 3)
 
 

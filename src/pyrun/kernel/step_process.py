@@ -205,9 +205,13 @@ class JoinKeyring(Step):
 
 
 class ParentDeathSignal(Step):
-    """prctl(2) PR_SET_PDEATHSIG: the signal to get when the thread that spawned us ends."""
+    """prctl(2) PR_SET_PDEATHSIG: the signal to get when the thread that spawned us ends.
+
+    A launcher that has ended before is noticed by its ends of the pipes, and for sure by its pidfd in the slot ``launcher``.
+    """
 
     signal: int
+    launcher: str | None = None
     kind = "PARENT_DEATH_SIGNAL"
     reason = "a killed launcher leaves nothing running"
 
@@ -215,7 +219,7 @@ class ParentDeathSignal(Step):
         return f"signal {self.signal} at the launcher's death"
 
     def fields(self, encoder: Encoder) -> Fields:
-        return (), (), (self.signal,)
+        return (encoder.slot(self.launcher),), (), (self.signal,)
 
 
 class FindProgram(Step):

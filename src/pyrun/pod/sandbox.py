@@ -9,8 +9,9 @@ from pyrun.errors import StateError
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.pause import PauseProcess
 from pyrun.kernel.step import JoinNamespaces, ParentDeathSignal, Step
+from pyrun.linux.pidfd import pidfd_open
 from pyrun.pod.limits import pause_limits
-from pyrun.pod.sandbox_plan import BARE
+from pyrun.pod.sandbox_plan import BARE, LAUNCHER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ class Sandbox:
         leaf = cgroup.child(plan.cgroup)
         undo.push(f"close cgroup {leaf.path}", leaf.close)
         leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
-        with Fd.adopt(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)) as null:
-            fds: dict[str, HasFileno | int] = {"null": null, **({BARE: bare} if bare is not None else {})}
+        with Fd.open("/dev/null", os.O_RDWR) as null, Fd.adopt(pidfd_open(os.getpid())) as launcher:
+            fds: dict[str, HasFileno | int] = {"null": null, LAUNCHER: launcher}
+            if bare is not None:
+                fds[BARE] = bare
             self.pause = PauseProcess.create(plan.steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds)
         undo.push("end pause", self.pause.end)
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 SANDBOX = "sandbox"
 BARE = "bare mount namespace"
+LAUNCHER = "launcher"
 PAUSE_UID = 65535  # Kubernetes' pause image
 SHARED_MEMORY_BYTES = 64 * 1024 * 1024  # containerd, defaultShmSize
 HOSTS = b"""\
@@ -83,7 +84,7 @@ def plan_sandbox(
         SetUser(PAUSE_UID, PAUSE_UID),
         SetCapabilities(0, 0, 0, 0),
         NoNewPrivileges(),
-        *([ParentDeathSignal(death_signal)] if death_signal else []),
+        *([ParentDeathSignal(death_signal, LAUNCHER)] if death_signal else []),
         *[Duplicate("null", number) for number in range(3)],
     )
 
