@@ -1,10 +1,10 @@
-"""What pyproject.toml cannot say: packages from two roots, the C core, static programs, a script, the compiled seccomp filter."""
+"""What pyproject.toml cannot say: packages from two roots, the C core, static programs, scripts, the compiled seccomp filter."""
 
 import sys
 import tomllib
 from pathlib import Path
 
-from setuptools import Extension, find_namespace_packages, setup
+from setuptools import Distribution, Extension, find_namespace_packages, setup
 from setuptools.command.build_ext import build_ext
 from wheel.bdist_wheel import bdist_wheel
 
@@ -56,7 +56,9 @@ class BuildExtensions(build_ext):
         if not isinstance(ext, StaticExecutable):
             super().build_extension(ext)
             return
-        path = Path(self.get_ext_fullpath(ext.name))
+        self.build_static(ext, Path(self.get_ext_fullpath(ext.name)))
+
+    def build_static(self, ext: StaticExecutable, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         args = [a for a in STATIC_COMPILE_ARGS if not (a.startswith("-fcf") and "x86_64" not in self.plat_name)]
         objects = self.compiler.compile(
@@ -84,6 +86,24 @@ class BuildExtensions(build_ext):
         build_default_profiles(package / "container")
 
 
+# setuptools has no module of its own for this one, and what a bare `import distutils` finds depends on the Python.
+build_scripts = Distribution().get_command_class("build_scripts")
+
+
+class BuildScripts(build_scripts):
+    """Puts the front of pyrun-oci beside the script that it hands over to."""
+
+    def run(self) -> None:
+        super().run()
+        self.run_command("build_ext")  # whose compiler it is built with
+        front = Path(self.build_dir) / FRONT.name
+        self.get_finalized_command("build_ext").build_static(FRONT, front)
+        front.chmod(0o755)
+
+    def get_source_files(self) -> list[str]:
+        return [*super().get_source_files(), *FRONT.sources]  # for a source distribution
+
+
 class AbiWheel(bdist_wheel):
     """One wheel for every CPython from 3.11 on: the extension uses the limited API."""
 
@@ -95,6 +115,9 @@ class AbiWheel(bdist_wheel):
 # What the C sources include and what the build runs: named here, setuptools puts them into a source distribution.
 DEPENDS = [str(path.relative_to(HERE)) for path in sorted((HERE / "csrc").glob("*")) if path.suffix in (".h", ".py")]
 
+# Not among the extensions: those are installed into a package, and this is a command.
+FRONT = StaticExecutable("pyrun-oci", ["csrc/oci_front.c"], depends=DEPENDS)
+
 setup(
     # Folders inside the two packages have no __init__.py where there is nothing to say in it.
     packages=[
@@ -104,7 +127,7 @@ setup(
     ],
     package_dir={"pyrun": "src/pyrun", "pyrun_runtime": "runtime/pyrun_runtime"},
     package_data={"pyrun": ["py.typed", "*.pyi", "container/*.bpf"], "pyrun_runtime": ["py.typed"]},
-    scripts=["runtime/scripts/pyrun-oci"],
+    scripts=["runtime/scripts/pyrun-oci-python"],
     cffi_modules=["csrc/ffi_build.py:ffi"],
     ext_modules=[
         StaticExecutable("pyrun.pyrun-stage", ["csrc/stage.c", *CHILD_SOURCES], depends=DEPENDS),
@@ -113,5 +136,5 @@ setup(
         ),
         StaticExecutable("pyrun.pyrun-sweep", ["csrc/sweep.c"], depends=DEPENDS),
     ],
-    cmdclass={"build_ext": BuildExtensions, "bdist_wheel": AbiWheel},
+    cmdclass={"build_ext": BuildExtensions, "build_scripts": BuildScripts, "bdist_wheel": AbiWheel},
 )

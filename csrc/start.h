@@ -12,7 +12,7 @@
 static int program_main(int argc, char **argv);
 
 /* A descriptor's number, as an argument; -1 for what is none. */
-static long parse_descriptor(const char *text)
+static inline long parse_descriptor(const char *text)
 {
     long value = 0;
     for (const char *c = text; *c; c++) {

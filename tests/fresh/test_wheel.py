@@ -77,7 +77,8 @@ def test_the_wheel_has_all_and_nothing_else(wheel: Path) -> None:
     wanted |= {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "pyrun").rglob("*.py")}
     wanted |= {str(path.relative_to(ROOT / "runtime")) for path in (ROOT / "runtime" / "pyrun_runtime").rglob("*.py")}
     assert wanted <= names
-    assert [name for name in names if name.endswith(".data/scripts/pyrun-oci")], "the command that starts cheaply"
+    scripts = {name.rpartition("/")[2] for name in names if ".data/scripts/" in name}
+    assert scripts == {"pyrun-oci", "pyrun-oci-python"}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"pyrun", "pyrun_runtime"}
     assert not [name for name in names if name.endswith((".c", ".h", ".o"))]
 
@@ -87,6 +88,16 @@ def test_the_programs_can_be_executed(unpacked: Path, program: str) -> None:
     path = unpacked / "pyrun" / program
     assert path.stat().st_mode & 0o777 == 0o755
     assert path.read_bytes()[:4] == b"\x7fELF"
+
+
+def test_the_front_of_the_oci_runtime_finds_what_it_hands_over_to(unpacked: Path) -> None:
+    front = unpacked / "bin/pyrun-oci"
+    assert front.stat().st_mode & 0o111 == 0o111
+    assert front.read_bytes()[:4] == b"\x7fELF"
+    done = subprocess.run(
+        [front, "--version"], env={"PYTHONPATH": str(unpacked)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("pyrun-oci version ")
 
 
 def test_the_installed_command_runs(unpacked: Path, tmp_path: Path) -> None:

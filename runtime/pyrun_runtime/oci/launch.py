@@ -31,7 +31,8 @@ from pyrun_runtime.oci.container import refer_calls
 from pyrun_runtime.oci.descriptors import count_preserved, preserved_slots, send_pidfd, with_listen_fds
 from pyrun_runtime.oci.new_cgroup import NewCgroup, place_cgroup
 from pyrun_runtime.oci.notify import with_notify
-from pyrun_runtime.oci.store import CONFIG, State, write_file
+from pyrun_runtime.oci.record import format_record
+from pyrun_runtime.oci.store import CONFIG, RECORD, State, write_file
 from pyrun_runtime.oci.terminal import Console
 
 TYPE_CHECKING = False
@@ -152,6 +153,7 @@ class _Launch:
         refer_calls(created, self._spec, self._state)
         for warning in created.warnings:
             self._context.log.warn(str(warning))
+        self._record()
         return self._tell(created, console)
 
     def _spawn(self, group: Cgroup | None, given: dict[str, int], preserved: int) -> Created:
@@ -234,6 +236,12 @@ class _Launch:
         ticks = read_start_ticks(process.pid)
         self._state = replace(self._state, pid=process.pid, start_ticks=ticks, complete=complete)
         self._entry.write_state(self._state)
+
+    def _record(self) -> None:
+        """After all else that is in the directory: whoever finds the record needs to look at nothing more."""
+        record = format_record(self._state, self._spec)
+        if record:
+            self._entry.write(RECORD, record)
 
     def _tell(self, created: Created, console: Console) -> Launched:
         """To everybody who wants to know of it."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pyrun_runtime.oci.options import Options, OptionTable
     from pyrun_runtime.oci.store import Entry, State
 
-OPTIONS: OptionTable = {}
+# Of the front in C (csrc/oci_front.c), not of users: it has opened the gate, and that is why the program could not be executed.
+EXEC_ERROR = "exec-error"
+OPTIONS: OptionTable = {EXEC_ERROR: "ERRNO"}
 IN_ORDER = False
 HELP = """\
 usage: pyrun-oci start ID
@@ -25,9 +27,11 @@ Starts the program of a container that 'pyrun-oci create' has made.
 SIGKILL = 9
 
 
-def run(context: Context, _options: Options, arguments: list[str]) -> int:
+def run(context: Context, options: Options, arguments: list[str]) -> int:
     with context.store.open(container_id(arguments)) as entry:
         state = entry.read_state()
+        if options.number(EXEC_ERROR):
+            raise ExecError(state.program, options.number(EXEC_ERROR))
         status = read_status(context.store, entry, state)
         if status != CREATED:
             raise StateError(f"container {entry.id!r}", status, CREATED)

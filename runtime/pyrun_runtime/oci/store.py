@@ -5,6 +5,7 @@
     /run/pyrun/<id>/state.json     who it is; replaced as a whole
                     config.json    its configuration, as it was when it was created
                     gate, report   FIFOs to the process that waits to be started (pyrun.Door)
+                    front          what the front in C needs of it (pyrun_runtime.oci.record)
 
 The directory itself is the lock (flock(2)): whoever makes, starts or deletes the container has it alone, whoever runs something
 in it shares it, and who only looks or signals needs none, because a process is found by its pid *and* its start time. state.json
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ROOT = "/run/pyrun"
 STATE = "state.json"
 CONFIG = "config.json"
+RECORD = "front"
 ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 RESERVED = (".", "..", "pods")  # the last: where `pyrun run` has its own, below the same root
 ID_MOST = 1024
@@ -204,7 +206,8 @@ class Entry:
 
     def remove(self) -> None:
         """Remove the directory, its lock last."""
-        for name in os.listdir(self.path):
+        # The record first and the state last: one without the other would tell of a container that is gone.
+        for name in sorted(os.listdir(self.path), key=lambda name: (name != RECORD, name == STATE)):
             self._remove(f"{self.path}/{name}")
         os.rmdir(self.path)
         self.close()

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -39,7 +40,7 @@ main()
 def create_and_die(runtime: OciRuntime, lines: int, *options: str) -> int:
     """The status of a ``create`` that is killed after so many lines."""
     words = runtime.command(*options, "create", "--bundle", runtime.bundle, "box")[len(PYRUN_OCI) :]
-    command = [PYRUN_OCI[0], "-c", KILLED_AFTER, str(lines), *words]
+    command = [sys.executable, "-c", KILLED_AFTER, str(lines), *words]
     with (runtime.top / "output").open("ab") as output:
         return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False).returncode
 
