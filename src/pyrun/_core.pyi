@@ -129,6 +129,17 @@ class Lib:
     PLAN_RECONFIGURE: int
     PLAN_COPY_UP: int
     PLAN_CHROOT: int
+    PLAN_TERMINAL: int
+    PLAN_NAMESPACE_ROOT: int
+    PLAN_NEW_PID_NAMESPACE: int
+    PLAN_SCHEDULER: int
+    PLAN_IO_PRIORITY: int
+    PLAN_AFFINITY: int
+    PLAN_PERSONALITY: int
+    PLAN_MEMORY_POLICY: int
+    PLAN_STDIO_OWNER: int
+    PLAN_CAPABILITY_SETS: int
+    PLAN_RAISE_CAPABILITIES: int
 
     # of the kernel
     CLONE_NEWNS: int
