@@ -75,6 +75,7 @@ def test_fields_of_a_step_are_those_that_plan_h_lists(cls: type[Step]) -> None:
         "socket",
         "id_map",
         "directory",
+        "launcher",
         "stdin",
         "stdout",
         "stderr",
