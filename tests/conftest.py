@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fixtures import leaks, machine
 from pyrun.kernel.bare import bare_mount_namespace
@@ -25,6 +26,10 @@ from pyrun.kernel.bare import bare_mount_namespace
 MUST_RUN = os.environ.get("PYRUN_MUST_RUN") == "1"
 # Two test runs on one machine would take each other's pods for leaks.
 LOCK = Path("/run/pyrun-tests.lock")
+
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("pyrun", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pyrun")
 
 deferred_key = pytest.StashKey[dict[str, str]]()
 
