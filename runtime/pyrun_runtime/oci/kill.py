@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun import ForeignProcess, NotFound, read_start_ticks
+from pyrun import ForeignProcess, KernelError, NotFound, read_start_ticks
 from pyrun_runtime.cli.message import UsageError
 from pyrun_runtime.oci.cgroup import open_cgroup
 from pyrun_runtime.oci.container import need_process
@@ -79,7 +79,11 @@ def signal_all(state: State, number: int) -> None:
 
 
 def _signal_each(group: Cgroup, number: int) -> None:
-    for pid in list_pids(group):
+    try:
+        pids = group.read_all_procs()
+    except KernelError:  # removed meanwhile
+        return
+    for pid in pids:
         try:
             process = ForeignProcess.find(pid, read_start_ticks(pid))
         except NotFound:
@@ -87,17 +91,3 @@ def _signal_each(group: Cgroup, number: int) -> None:
         if process is not None:
             with process:
                 process.signal(number)
-
-
-def list_pids(group: Cgroup) -> list[int]:
-    """Those of the group and of the groups below."""
-    import os
-
-    pids: list[int] = []
-    for path, _, _ in os.walk(group.path):
-        try:
-            with open(f"{path}/cgroup.procs") as file:
-                pids += [int(line) for line in file]
-        except OSError:  # removed meanwhile
-            continue
-    return pids
