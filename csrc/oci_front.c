@@ -56,14 +56,6 @@ struct container {
     char record[RECORD_MAX_BYTES];
 };
 
-struct linux_dirent64 {
-    __u64 inode;
-    __s64 offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-};
-
 struct kernel_sigaction {
     void (*handler)(int);
     unsigned long flags;

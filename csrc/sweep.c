@@ -24,14 +24,6 @@
 #define LOOK_AGAIN_NS 10000000
 #define LOOKS_MAX 1000 /* ten seconds: what lives on in a killed group sleeps where no signal reaches it */
 
-struct linux_dirent64 {
-    __u64 inode;
-    __s64 offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-};
-
 static void wait_for_end(int owner_fd)
 {
     char byte;

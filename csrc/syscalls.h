@@ -354,6 +354,15 @@ static inline long sys_unlinkat(int dirfd, const char *path, int flags)
     return SYS3(__NR_unlinkat, dirfd, path, flags);
 }
 
+/* What getdents64(2) fills in. */
+struct linux_dirent64 {
+    __u64 inode;
+    __s64 offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
+
 static inline long sys_getdents64(int fd, void *entries, sys_size size)
 {
     return SYS3(__NR_getdents64, fd, entries, size);
