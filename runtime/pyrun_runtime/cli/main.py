@@ -16,6 +16,7 @@ from pyrun_runtime.cli.message import (
     INTERRUPTED,
     CommandError,
     UsageError,
+    describe_foreign,
     did_you_mean,
     flush,
     say,
@@ -146,19 +147,7 @@ def explain(error: Exception) -> tuple[str, int]:
 
     if isinstance(error, PyrunError):
         return describe_error(error), BAD_INPUT if isinstance(error, SpecError) else FAILED
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename is not None else ""
-        return f"{place}{error.strerror or error}", FAILED
-    return f"unexpected {type(error).__name__}{_where(error)}: {error} (PYRUN_DEBUG=1 shows more)", FAILED
-
-
-def _where(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    return f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+    return describe_foreign(error), FAILED
 
 
 def _flush() -> None:

@@ -80,6 +80,23 @@ def say(text: str) -> None:
         pass  # nobody listens; the exit status still tells
 
 
+def describe_foreign(error: Exception) -> str:
+    """A line about an error that is none of pyrun's own: the system's, or one that nobody has thought of."""
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror or error}"
+    return f"unexpected {type(error).__name__}{_where(error)}: {error} (PYRUN_DEBUG=1 shows more)"
+
+
+def _where(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``"; did you mean '--trace'?"``, or nothing where nothing is near."""
     import difflib

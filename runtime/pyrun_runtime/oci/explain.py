@@ -10,7 +10,7 @@ import errno
 import os
 
 from pyrun import ExecError, PyrunError, describe_error
-from pyrun_runtime.cli.message import FAILED, CommandError
+from pyrun_runtime.cli.message import FAILED, CommandError, describe_foreign
 
 
 class NotRunning(CommandError):
@@ -33,10 +33,7 @@ def explain(error: Exception) -> tuple[str, int]:
         return explain_exec(error), FAILED
     if isinstance(error, PyrunError):
         return describe_error(error), FAILED
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename is not None else ""
-        return f"{place}{error.strerror or error}", FAILED
-    return f"unexpected {type(error).__name__}{_where(error)}: {error} (PYRUN_DEBUG=1 shows more)", FAILED
+    return describe_foreign(error), FAILED
 
 
 def explain_exec(error: ExecError) -> str:
@@ -45,12 +42,3 @@ def explain_exec(error: ExecError) -> str:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
         return f"exec {error.program!r}: {os.strerror(error.errno)}"
     return str(error)
-
-
-def _where(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    return f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
