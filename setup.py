@@ -41,6 +41,8 @@ CHILD_SOURCES = [
     "csrc/step_terminal.c",
 ]
 
+MONITOR_SOURCES = ["csrc/monitor.c", "csrc/monitor_output.c", "csrc/monitor_process.c", "csrc/spawn.c"]
+
 
 class StaticExecutable(Extension):
     """A program that is shipped inside the package, next to the modules."""
@@ -134,6 +136,8 @@ setup(
         StaticExecutable(
             "pyrun.pyrun-pause", ["csrc/pause.c"], depends=DEPENDS, define_macros=[("PYRUN_VERSION", f'"{VERSION}"')]
         ),
+        StaticExecutable("pyrun.pyrun-monitor", MONITOR_SOURCES, depends=DEPENDS),
+        StaticExecutable("pyrun.pyrun-init", ["csrc/init.c"], depends=DEPENDS),
         StaticExecutable("pyrun.pyrun-sweep", ["csrc/sweep.c"], depends=DEPENDS),
     ],
     cmdclass={"build_ext": BuildExtensions, "build_scripts": BuildScripts, "bdist_wheel": AbiWheel},

@@ -17,7 +17,9 @@ def processes(count: int) -> tuple[str, ...]:
 
 
 def manifest(rootfs: str, containers: int, program: Sequence[str] = TRUE) -> dict[str, Any]:
-    each = {"image": f"rootfs:{rootfs}", "command": list(program)}
+    # As the configuration that runc and crun write has it.
+    security = {"allowPrivilegeEscalation": False}
+    each = {"image": f"rootfs:{rootfs}", "command": list(program), "securityContext": security}
     return {
         "apiVersion": "v1",
         "kind": "Pod",

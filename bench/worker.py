@@ -289,7 +289,9 @@ def plan_alone(rootfs: str, program: Sequence[str]) -> pyrun.ContainerPlan:
     plan = pyrun.plan_pod(spec, "bench", "/nowhere", pyrun.read_machine())
     oci = plan.containers[0].oci
     assert oci is not None
-    return pyrun.plan_container(pyrun.standalone_oci(spec, oci, plan.paths), pyrun.Setting(gated=False))
+    return pyrun.plan_container(
+        pyrun.standalone_oci(spec, oci, plan.paths), pyrun.Setting(gated=False, message_file=True)
+    )
 
 
 def spawn(program: Sequence[str], namespaces: Sequence[str]) -> Figures:

@@ -29,6 +29,8 @@ struct sock_fprog { unsigned short len; struct sock_filter *filter; };
 
 long sys_unshare(int flags);
 long sys_setns(int fd, int flags);
+long sys_setfsuid(unsigned int uid);
+long sys_setfsgid(unsigned int gid);
 long sys_pidfd_open(int pid, unsigned int flags);
 long sys_pidfd_send_signal(int pidfd, int sig, unsigned int flags);
 long sys_pidfd_getfd(int pidfd, int target_fd, unsigned int flags);

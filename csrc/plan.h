@@ -78,7 +78,7 @@
     X(AFFINITY, 55)           /* str0 mask of processors (arg0 bytes) */                                              \
     X(PERSONALITY, 56)        /* arg0 */                                                                              \
     X(MEMORY_POLICY, 57)      /* arg0 MPOL_*, str0 mask of nodes (arg1 bytes) */                                      \
-    X(STDIO_OWNER, 58)        /* fd0, fd1, fd2 descriptors, arg0 uid */                                               \
+    X(STDIO_OWNER, 58)        /* fd0, fd1, fd2 descriptors, arg0 uid, arg1 pipes only */                              \
     X(RAISE_CAPABILITIES, 59) /* arg0 mask: into the effective set */                                                 \
     X(CAPABILITY_SETS, 60)    /* arg0 effective, arg1 permitted, arg2 inheritable; the ambient set is left alone */
 

@@ -96,12 +96,14 @@ static int is_shared_device(const struct statx *status)
 
 /* So that the program can open /dev/stdout anew, or its terminal. What cannot have another owner is left as it is: it is not mapped in
  * our user namespace, or on a read-only file system. */
-static long own(int fd, __u32 uid)
+static long own(int fd, __u32 uid, int only_pipes)
 {
     struct statx status;
     long ret = sys_statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_UID, &status);
     if (ret < 0 || status.stx_uid == uid || is_shared_device(&status))
         return ret;
+    if (only_pipes && (status.stx_mode & S_IFMT) != S_IFIFO)
+        return 0;
     ret = SYS3(__NR_fchown, fd, uid, -1);
     return ret == -EPERM || ret == -EINVAL || ret == -EROFS ? 0 : ret;
 }
@@ -110,7 +112,7 @@ long step_stdio_owner(struct child *child, const struct plan_step *step)
 {
     long ret = 0;
     for (int i = 0; i < 3 && ret >= 0; i++)
-        ret = own(step_fd(child, step, i), (__u32)step->arg[0]);
+        ret = own(step_fd(child, step, i), (__u32)step->arg[0], step->arg[1] != 0);
     return ret;
 }
 

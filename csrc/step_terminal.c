@@ -3,43 +3,19 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "child.h"
+#include "socket.h"
 
 #include <linux/errno.h>
 
-/* <asm/termbits.h> and <sys/socket.h> clash with what is here already; these are ioctl_tty(2) and unix(7). */
+/* <asm/termbits.h> clashes with what is here already; these are ioctl_tty(2). */
 #define REQUEST_UNLOCK 0x40045431ul /* TIOCSPTLCK */
 #define REQUEST_OPEN_PEER 0x5441ul  /* TIOCGPTPEER, Linux 4.13 */
 #define REQUEST_SET_WINDOW 0x5414ul /* TIOCSWINSZ */
 #define MULTIPLEXER_MAJOR 5
 #define MULTIPLEXER_MINOR 2
-#define LEVEL_SOCKET 1
-#define RIGHTS 1         /* SCM_RIGHTS */
-#define NO_SIGNAL 0x4000 /* MSG_NOSIGNAL: a launcher that is gone is an error, not our death */
 
 struct window_size {
     unsigned short rows, columns, unused[2];
-};
-
-struct data_part {
-    const void *start;
-    sys_size size;
-};
-
-struct message {
-    void *name;
-    int name_size;
-    struct data_part *parts;
-    sys_size part_count;
-    void *control;
-    sys_size control_size;
-    unsigned int flags;
-};
-
-struct descriptor_message {
-    sys_size size; /* up to the descriptor's end */
-    int level;
-    int type;
-    int fd;
 };
 
 /* The container may have put anything in the place of its ptmx: a FIFO must not make us wait, and what is opened must be what makes
@@ -85,16 +61,11 @@ static long send_descriptor(int socket, int fd)
 {
     static const char text[] = "/dev/ptmx";
     struct data_part part = {text, sizeof text - 1};
-    struct descriptor_message control = {
-        .size = __builtin_offsetof(struct descriptor_message, fd) + sizeof fd,
-        .level = LEVEL_SOCKET,
-        .type = RIGHTS,
-        .fd = fd,
-    };
+    struct descriptor_message control = descriptor_message(fd);
     struct message message = {.parts = &part, .part_count = 1, .control = &control, .control_size = sizeof control};
     long ret;
     do
-        ret = sys_sendmsg(socket, &message, NO_SIGNAL);
+        ret = sys_sendmsg(socket, &message, MESSAGE_NO_SIGNAL);
     while (ret == -EINTR);
     return ret < 0 ? ret : 0;
 }

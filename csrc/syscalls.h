@@ -96,6 +96,17 @@ static inline long sys_unshare(int flags)
     return SYS1(__NR_unshare, flags);
 }
 
+/* Of the calling thread alone; both return the id from before, whether it was changed or not. */
+static inline long sys_setfsuid(unsigned int uid)
+{
+    return SYS1(__NR_setfsuid, uid);
+}
+
+static inline long sys_setfsgid(unsigned int gid)
+{
+    return SYS1(__NR_setfsgid, gid);
+}
+
 static inline long sys_setns(int fd, int flags)
 {
     return SYS2(__NR_setns, fd, flags);

@@ -250,7 +250,7 @@ class Pod:
 
 def find_pod(run: Run) -> Pod | None:
     """The pod whose pause is a child of *run*."""
-    for procs in cgroup_root().glob("pyrun/pod*/_pause/cgroup.procs"):
+    for procs in cgroup_root().glob("pyrun/**/pod*/_pause/cgroup.procs"):
         for pid in read_words(procs):
             if status_field(pid, "PPid") == str(run.process.pid):
                 return Pod(procs.parent.parent, int(pid))

@@ -272,7 +272,7 @@ static void limit_privileges(struct task *task, __u64 capabilities, unsigned int
             break;
     data[0].effective = data[0].permitted = (__u32)capabilities;
     data[1].effective = data[1].permitted = (__u32)(capabilities >> 32);
-    DO(sys_setgroups(0, 0));
+    DO(sys_setgroups(id == 0, &id)); /* as containerd: the primary group is among the others; pause has none */
     DO(sys_setresgid(id, id, id));
     DO(sys_setresuid(id, id, id));
     DO(sys_capset(&header, data));
@@ -368,6 +368,7 @@ static void fill_dev(struct task *task)
         DO(sys_mknodat(AT_FDCWD, nodes[i].path, S_IFCHR | 0666, (unsigned long)(nodes[i].major << 8 | nodes[i].minor)));
     for (unsigned int i = 0; i < COUNT_OF(links); i++)
         DO(sys_symlinkat(links[i][0], AT_FDCWD, links[i][1]));
+    DO(sys_mknodat(AT_FDCWD, "dev/termination-log", S_IFREG | 0666, 0));
 }
 
 static void hide_paths(struct task *task)

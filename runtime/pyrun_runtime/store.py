@@ -4,6 +4,9 @@
 
     /run/pyrun/pods/<uid>/lock        flock(2)ed as long as its launcher lives, whatever ends it
                           pod.json    who it is, for people and later commands
+                          manifest    what it was read from (:mod:`pyrun_runtime.cli.manifest`)
+                          control     how they reach its launcher (:mod:`pyrun_runtime.control`)
+    /run/pyrun/admitted/              what the node has reserved for each (:mod:`pyrun_runtime.admission`)
     /var/lib/pyrun/pods/<uid>/lock    likewise: the two trees can be chosen apart, so each has to say by itself that it is in use
                               data/   the pod's own: emptyDirs on disk
 
@@ -19,17 +22,37 @@ import errno
 import fcntl
 import os
 
-from pyrun import AlreadyExists, CleanupErrors, Fd, Undo, remove_leftovers, remove_tree
+from pyrun import (
+    AlreadyExists,
+    CleanupErrors,
+    Fd,
+    NotFound,
+    StateError,
+    Undo,
+    collect_user_ranges,
+    remove_leftovers,
+    remove_tree,
+)
+from pyrun_runtime.admission import release
+from pyrun_runtime.cli.message import did_you_mean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 RUN_ROOT = "/run/pyrun"
 STATE_ROOT = "/var/lib/pyrun"
 LOCK = "lock"
+USERS = "/users"  # below the run root: the ranges of ids that pods have, see pyrun.UserRanges
+TOGETHER = 16  # abandoned pods that are held at the same time
 
 
 class Store:
     """The pods below *run_root* and *state_root*, which are made when they are needed."""
 
     def __init__(self, run_root: str = RUN_ROOT, state_root: str = STATE_ROOT) -> None:
+        self.run_root = run_root
+        self.state_root = state_root
         self._tops = (f"{run_root}/pods", f"{state_root}/pods")
 
     def claim(self, uid: str) -> Claim:
@@ -46,39 +69,102 @@ class Store:
     def _claim(self, uid: str) -> Claim:
         with Undo(f"pod {uid}") as undo:
             run_directory, state_directory = [_lock_directory(f"{top}/{uid}", undo) for top in self._tops]
+            undo.push("give back what the node has reserved", release, self.run_root, uid)
             return Claim(uid, run_directory, state_directory, undo)
 
-    def find_abandoned(self) -> list[Claim]:
-        """Each pod without a launcher, claimed.
+    def find_abandoned(self, wait: bool = False, skip: Collection[str] = ()) -> tuple[list[Claim], dict[str, OSError]]:
+        """Pods without a launcher, claimed, but for those in *skip*: :data:`TOGETHER` at most, since each takes two descriptors.
+        And those of which it cannot be told, with the reason.
 
         Whoever claims or releases a pod shares a lock on the directory of all; who looks for abandoned ones has it alone, so a
-        pod that is just coming or going is not taken for one. Where somebody else has it, nothing is found this time.
+        pod that is just coming or going is not taken for one. Where somebody else has it, nothing is found this time, unless we
+        *wait*.
         """
-        claims = []
+        claims: list[Claim] = []
+        unknown: dict[str, OSError] = {}
         self._make_tops()
         try:
-            with _locked(self._tops[0], fcntl.LOCK_EX | fcntl.LOCK_NB):
-                for uid in {uid: None for top in self._tops for uid in _list_uids(top)}:
+            with _locked(self._tops[0], fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
+                uids = {uid: None for top in self._tops for uid in _list_uids(top) if uid not in skip}
+                for uid in uids:
+                    if len(claims) == TOGETHER:
+                        break
                     try:
                         claims.append(self._claim(uid))
                     except AlreadyExists:
                         continue
+                    except OSError as error:
+                        unknown[uid] = error
         except BlockingIOError:
             pass
-        return claims
+        return claims, unknown
 
-    def collect(self) -> list[tuple[str, CleanupErrors | None]]:
+    def collect(self, wait: bool = False) -> list[tuple[str, CleanupErrors | OSError | None]]:
         """Remove what is left of pods without a launcher: the uid of each, and what could not be removed."""
-        collected: list[tuple[str, CleanupErrors | None]] = []
-        for claim in self.find_abandoned():
-            try:
-                remove_leftovers(claim.uid, claim.data)
-                claim.release()
-                collected.append((claim.uid, None))
-            except CleanupErrors as error:
-                claim.keep()
-                collected.append((claim.uid, error))
-        return collected
+        collected: dict[str, CleanupErrors | OSError | None] = {}
+        while True:
+            claims, unknown = self.find_abandoned(wait, collected)
+            collected |= unknown
+            for claim in claims:
+                collected[claim.uid] = _remove(claim)
+            if not claims:
+                break
+        if collected:
+            collect_user_ranges(self.run_root + USERS)
+        return list(collected.items())
+
+
+def _remove(claim: Claim) -> CleanupErrors | None:
+    try:
+        remove_leftovers(claim.uid, claim.data)
+        claim.release()
+    except CleanupErrors as error:
+        claim.keep()
+        return error
+    return None
+
+
+def list_uids(run_root: str) -> list[str]:
+    """The uids of the pods that are known, in no order."""
+    return _list_uids(f"{run_root}/pods")
+
+
+def read_facts(run_root: str, uid: str) -> dict[str, object]:
+    """What :meth:`Claim.describe` wrote of a pod; nothing where it has just gone."""
+    import json
+
+    try:
+        with open(f"{run_root}/pods/{uid}/pod.json", "rb") as file:
+            facts = json.loads(file.read())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def find_pod(run_root: str, word: str) -> str:
+    """The uid of the running pod that *word* means: its uid, its name, ``namespace/name``, or a beginning of one of these that
+    no other pod has. What is whole goes before what is a beginning. Raises :class:`NotFound`, with the name that is nearest, and
+    :class:`StateError` for several, with them all."""
+    uids = list_uids(run_root)
+    if word in uids:
+        return word
+    names = {uid: _names_of(read_facts(run_root, uid)) for uid in uids}
+    named = [uid for uid in uids if word in names[uid]]
+    found = named or [uid for uid in uids if word and any([each.startswith(word) for each in (uid, *names[uid])])]
+    if not found:
+        known = [*uids, *[name for each in names.values() for name in each]]
+        raise NotFound(f"no pod {word!r} runs (looked below {run_root}){did_you_mean(word, known)}")
+    if len(found) > 1:
+        pods = ", ".join(sorted([f"{uid} ({names[uid][-1]})" if names[uid] else uid for uid in found]))
+        how = "name" if named else "beginning"
+        raise StateError(f"the {how} {word!r}", f"that of pods {pods}", "that of one: give its uid")
+    return found[0]
+
+
+def _names_of(facts: dict[str, object]) -> tuple[str, ...]:
+    """Its name, without and with its namespace; nothing of a pod that has just gone."""
+    name, namespace = facts.get("name"), facts.get("namespace")
+    return (str(name), f"{namespace}/{name}") if name else ()
 
 
 class Claim:
@@ -87,6 +173,7 @@ class Claim:
     def __init__(self, uid: str, run_directory: Entry, state_directory: Entry, undo: Undo) -> None:
         self.uid = uid
         self.data = f"{state_directory.path}/data"
+        self.directory = run_directory.path
         self._run = run_directory
         self._state = state_directory
         self._undo = undo
@@ -94,10 +181,16 @@ class Claim:
     def describe(self, facts: dict[str, str | int]) -> None:
         """Write pod.json."""
         members = ",\n".join([f'  "{name}": {_to_json(value)}' for name, value in facts.items()])
-        path = f"{self._run.path}/pod.json"
+        self.write("pod.json", f"{{\n{members}\n}}\n".encode("utf-8", "backslashreplace"))
+
+    def write(self, name: str, data: bytes) -> None:
+        """A file in the pod's run directory, for root alone: what a manifest says may be secret."""
+        path = f"{self._run.path}/{name}"
         try:
-            with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"{{\n{members}\n}}\n")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with Fd.adopt(os.open(path, flags, 0o600)) as fd:
+                while data:
+                    data = data[os.write(fd.fileno(), data) :]
         except OSError as error:
             error.filename = path  # a write that fails (a full disk) does not say of what
             raise

@@ -8,12 +8,15 @@ Three ways in, from the shortest to the lowest:
 - :func:`run` runs one command in fresh namespaces with limits and a time-out, and says how it went;
 - :class:`Pod` makes a pod of a :class:`PodSpec` and hands over its containers;
 - :func:`spawn` and :func:`create` run any sequence of :mod:`steps` in a new process.
+
+:mod:`pyrun.aio` has their waits and streams for asyncio.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun import aio as aio
     from pyrun.container.command import Outcome as Outcome
     from pyrun.container.command import plan_command as plan_command
     from pyrun.container.command import run as run
@@ -67,6 +70,12 @@ if TYPE_CHECKING:
     from pyrun.kernel.features import read_features as read_features
     from pyrun.kernel.foreign import ForeignProcess as ForeignProcess
     from pyrun.kernel.foreign import read_start_ticks as read_start_ticks
+    from pyrun.kernel.monitor import ExitRecord as ExitRecord
+    from pyrun.kernel.monitor import LogFile as LogFile
+    from pyrun.kernel.monitor import Monitor as Monitor
+    from pyrun.kernel.monitor import MonitoredProcess as MonitoredProcess
+    from pyrun.kernel.monitor import MonitorStatus as MonitorStatus
+    from pyrun.kernel.monitor_protocol import Answer as Answer
     from pyrun.kernel.namespace import Namespace as Namespace
     from pyrun.kernel.namespace import NamespaceSet as NamespaceSet
     from pyrun.kernel.order import BEFORE as BEFORE
@@ -84,24 +93,58 @@ if TYPE_CHECKING:
     from pyrun.kernel.step import Step as Step
     from pyrun.kernel.undo import Undo as Undo
     from pyrun.linux.features import Feature as Feature
+    from pyrun.pod.accounts import resolve_user as resolve_user
     from pyrun.pod.container import PodContainer as PodContainer
+    from pyrun.pod.driver import Driver as Driver
+    from pyrun.pod.entry import ContainerEntry as ContainerEntry
+    from pyrun.pod.entry import enter as enter
+    from pyrun.pod.entry import entry_document as entry_document
+    from pyrun.pod.entry import open_first as open_first
+    from pyrun.pod.entry import parse_entry as parse_entry
+    from pyrun.pod.inside import join_network as join_network
+    from pyrun.pod.inside import join_users as join_users
+    from pyrun.pod.inside import open_in_root as open_in_root
     from pyrun.pod.leftover import kill_pod as kill_pod
     from pyrun.pod.leftover import list_pods as list_pods
     from pyrun.pod.leftover import remove_leftovers as remove_leftovers
+    from pyrun.pod.lifecycle.action import Publish as Publish
+    from pyrun.pod.lifecycle.pod_life import PodLife as PodLife
+    from pyrun.pod.lifecycle.snapshot import life_document as life_document
+    from pyrun.pod.lifecycle.snapshot import parse_life as parse_life
+    from pyrun.pod.lifecycle.status import status_document as status_document
+    from pyrun.pod.limits import LimitPolicy as LimitPolicy
     from pyrun.pod.machine import Machine as Machine
     from pyrun.pod.machine import read_machine as read_machine
+    from pyrun.pod.monitored import MonitorPlace as MonitorPlace
+    from pyrun.pod.monitored import log_runs as log_runs
+    from pyrun.pod.node import Shortage as Shortage
+    from pyrun.pod.node import allocatable as allocatable
+    from pyrun.pod.node import find_shortages as find_shortages
+    from pyrun.pod.node import parse_amount as parse_amount
+    from pyrun.pod.node import pod_need as pod_need
+    from pyrun.pod.node import read_capacity as read_capacity
+    from pyrun.pod.node import resource_names as resource_names
     from pyrun.pod.plan import PodPlan as PodPlan
     from pyrun.pod.plan import ProcessPlan as ProcessPlan
     from pyrun.pod.plan import plan_pod as plan_pod
     from pyrun.pod.pod import Pod as Pod
     from pyrun.pod.pod import new_uid as new_uid
     from pyrun.pod.pool import SandboxPool as SandboxPool
+    from pyrun.pod.remove import remove_tree as remove_tree
     from pyrun.pod.sandbox import Sandbox as Sandbox
+    from pyrun.pod.security import SecurityPolicy as SecurityPolicy
+    from pyrun.pod.security import settle_security as settle_security
     from pyrun.pod.standalone import standalone_oci as standalone_oci
     from pyrun.pod.status import ContainerStatus as ContainerStatus
     from pyrun.pod.trace import Phase as Phase
     from pyrun.pod.trace import trace_pod as trace_pod
-    from pyrun.pod.volume import remove_tree as remove_tree
+    from pyrun.pod.usage import Usage as Usage
+    from pyrun.pod.user_range import UserRanges as UserRanges
+    from pyrun.pod.user_range import collect_user_ranges as collect_user_ranges
+    from pyrun.pod.user_range import read_user_ranges as read_user_ranges
+    from pyrun.pod.volume import bind_claims as bind_claims
+    from pyrun.spec.ephemeral import with_ephemeral as with_ephemeral
+    from pyrun.spec.object_parse import load_objects as load_objects
     from pyrun.spec.oci import OciCapabilities as OciCapabilities
     from pyrun.spec.oci import OciConsoleSize as OciConsoleSize
     from pyrun.spec.oci import OciHook as OciHook
@@ -119,6 +162,10 @@ if TYPE_CHECKING:
     from pyrun.spec.pod import PodSpec as PodSpec
     from pyrun.spec.pod_parse import load_pod as load_pod
     from pyrun.spec.pod_parse import parse_pod as parse_pod
+    from pyrun.spec.qos import qos_class as qos_class
+    from pyrun.spec.resize import resize_container as resize_container
+    from pyrun.spec.resources_document import resources_document as resources_document
+    from pyrun.spec.source import ConfigObject as ConfigObject
     from pyrun.value import Value as Value
     from pyrun.value import replace as replace
     from pyrun.version import __version__ as __version__
@@ -161,6 +208,8 @@ _EXPORTS = {
     "kernel.fd": ("Fd",),
     "kernel.features": ("can_run_pods", "read_features"),
     "kernel.foreign": ("ForeignProcess", "read_start_ticks"),
+    "kernel.monitor": ("ExitRecord", "LogFile", "Monitor", "MonitorStatus", "MonitoredProcess"),
+    "kernel.monitor_protocol": ("Answer",),
     "kernel.namespace": ("Namespace", "NamespaceSet"),
     "kernel.order": ("BEFORE", "check_order", "reasons"),
     "kernel.pause": ("PauseProcess",),
@@ -169,17 +218,41 @@ _EXPORTS = {
     "kernel.step": ("Plan", "Step"),
     "kernel.undo": ("Undo",),
     "linux.features": ("Feature",),
+    "pod.accounts": ("resolve_user",),
     "pod.container": ("PodContainer",),
+    "pod.driver": ("Driver",),
+    "pod.entry": ("ContainerEntry", "enter", "entry_document", "open_first", "parse_entry"),
+    "pod.inside": ("join_network", "join_users", "open_in_root"),
     "pod.leftover": ("kill_pod", "list_pods", "remove_leftovers"),
+    "pod.lifecycle.action": ("Publish",),
+    "pod.lifecycle.pod_life": ("PodLife",),
+    "pod.lifecycle.snapshot": ("life_document", "parse_life"),
+    "pod.lifecycle.status": ("status_document",),
+    "pod.limits": ("LimitPolicy",),
     "pod.machine": ("Machine", "read_machine"),
+    "pod.monitored": ("MonitorPlace", "log_runs"),
+    "pod.node": (
+        "Shortage",
+        "allocatable",
+        "find_shortages",
+        "parse_amount",
+        "pod_need",
+        "read_capacity",
+        "resource_names",
+    ),
     "pod.plan": ("PodPlan", "ProcessPlan", "plan_pod"),
     "pod.pod": ("Pod", "new_uid"),
     "pod.pool": ("SandboxPool",),
+    "pod.remove": ("remove_tree",),
     "pod.sandbox": ("Sandbox",),
+    "pod.security": ("SecurityPolicy", "settle_security"),
     "pod.standalone": ("standalone_oci",),
     "pod.status": ("ContainerStatus",),
     "pod.trace": ("Phase", "trace_pod"),
-    "pod.volume": ("remove_tree",),
+    "pod.usage": ("Usage",),
+    "pod.user_range": ("UserRanges", "collect_user_ranges", "read_user_ranges"),
+    "pod.volume": ("bind_claims",),
+    "spec.ephemeral": ("with_ephemeral",),
     "spec.oci": ("OciCapabilities", "OciConsoleSize", "OciHook", "OciMount", "OciProcess", "OciResources", "OciSpec"),
     "spec.oci_parse": (
         "load_oci",
@@ -189,28 +262,38 @@ _EXPORTS = {
         "parse_oci",
         "parse_oci_resources",
     ),
+    "spec.object_parse": ("load_objects",),
     "spec.parse": ("load_json",),
     "spec.pod": ("PodSpec",),
     "spec.pod_parse": ("load_pod", "parse_pod"),
+    "spec.source": ("ConfigObject",),
+    "spec.qos": ("qos_class",),
+    "spec.resize": ("resize_container",),
+    "spec.resources_document": ("resources_document",),
     "value": ("Value", "replace"),
     "version": ("__version__",),
 }
-_MODULES = {"steps": "kernel.step"}
+_MODULES = {"aio": "aio", "steps": "kernel.step"}
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
     "ALL_CAPABILITIES_MASK",
     "AlreadyExists",
+    "Answer",
     "BEFORE",
     "CONTAINER",
     "Cgroup",
     "CleanupErrors",
+    "ConfigObject",
+    "ContainerEntry",
     "ContainerPlan",
     "ContainerStatus",
     "CpuMax",
     "Created",
     "Door",
+    "Driver",
     "ExecError",
+    "ExitRecord",
     "ExitStatus",
     "Fd",
     "Feature",
@@ -219,8 +302,14 @@ __all__ = [
     "IoMax",
     "JoinedNamespaces",
     "KernelError",
+    "LimitPolicy",
     "Limits",
+    "LogFile",
     "Machine",
+    "Monitor",
+    "MonitorPlace",
+    "MonitorStatus",
+    "MonitoredProcess",
     "NEW_NAMESPACES",
     "NO_LIMIT",
     "Namespace",
@@ -239,48 +328,71 @@ __all__ = [
     "Plan",
     "Pod",
     "PodContainer",
+    "PodLife",
     "PodPaths",
     "PodPlan",
     "PodSpec",
     "Process",
     "ProcessPlan",
+    "Publish",
     "PyrunError",
     "Sandbox",
     "SandboxPool",
+    "SecurityPolicy",
     "Setting",
+    "Shortage",
     "SpecError",
     "StateError",
     "Step",
     "StepError",
     "Undo",
     "Unsupported",
+    "Usage",
+    "UserRanges",
     "Value",
     "__version__",
+    "aio",
+    "allocatable",
     "apply_resources",
     "available_capabilities",
+    "bind_claims",
     "can_run_pods",
     "check_order",
+    "collect_user_ranges",
     "complete_process",
     "create",
     "delegate_cgroup",
     "describe_error",
+    "enter",
+    "entry_document",
     "exec_process",
     "find_cgroup_root",
+    "find_shortages",
     "has_early_hooks",
     "has_listener",
+    "join_network",
+    "join_users",
     "kill_pod",
+    "life_document",
     "list_pods",
     "load_json",
+    "load_objects",
     "load_oci",
     "load_oci_process",
     "load_oci_resources",
     "load_pod",
+    "log_runs",
     "lower_container",
     "move_net_devices",
     "new_uid",
     "oci_features",
     "oci_limits",
     "oci_to_json",
+    "open_first",
+    "open_in_root",
+    "parse_amount",
+    "parse_entry",
+    "parse_life",
     "parse_oci",
     "parse_oci_resources",
     "parse_pod",
@@ -290,23 +402,34 @@ __all__ = [
     "plan_exec",
     "plan_host_hook",
     "plan_pod",
+    "pod_need",
     "preserved_slot",
+    "qos_class",
+    "read_capacity",
     "read_features",
     "read_links",
     "read_machine",
     "read_start_ticks",
+    "read_user_ranges",
     "reasons",
     "remove_leftovers",
     "remove_tree",
     "replace",
+    "resize_container",
+    "resolve_user",
+    "resource_names",
+    "resources_document",
     "run",
     "send_listener",
+    "settle_security",
     "signal_name",
     "spawn",
     "standalone_oci",
+    "status_document",
     "steps",
     "trace_pod",
     "update_resources",
+    "with_ephemeral",
 ]
 
 

@@ -23,6 +23,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
 
 
 class PyrunError(Exception):
@@ -35,6 +36,22 @@ def describe_error(error: BaseException) -> str:
     """The error in one line: what it is about, what is wrong, and what could not be undone after it."""
     about = getattr(error, "about", "")
     return ": ".join([part for part in (about, str(error), *getattr(error, "__notes__", ())) if part])
+
+
+class About:
+    """Says in an error of the block what it is about."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, PyrunError) and not error.about:
+            error.about = self.what
 
 
 class SpecError(PyrunError, ValueError):

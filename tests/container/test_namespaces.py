@@ -261,8 +261,9 @@ def unprivileged_user_namespace() -> Iterator[str]:
 
 def test_a_mount_namespace_by_its_path(root: Path) -> None:
     """The container is built in it, and who was in it before finds itself in the container's root: pivot_root(2)."""
+    # Whoever is in it must load nothing any more: its root is about to be another.
     with subprocess.Popen(
-        ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; exec sleep 100"], stdout=-1
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo; read held"], stdin=-1, stdout=-1
     ) as holder:
         assert holder.stdout
         holder.stdout.readline()

@@ -23,9 +23,11 @@ from fixtures.pods import Document, host_path, mount, pod_spec, probe, run_pod, 
 from pyrun.container.security import MASKED_PATHS, READONLY_PATHS
 from pyrun.pod.machine import read_machine
 from pyrun.pod.plan import plan_pod
+from pyrun.pod.security import settle_security
 from pyrun.pod.standalone import standalone_oci
 from pyrun.spec.oci_parse import oci_to_json
-from pyrun.spec.pod import HostPath, PodSpec, Volume
+from pyrun.spec.pod import PodSpec, Volume
+from pyrun.spec.source import HostPath
 from pyrun.value import replace
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(shutil.which("crun") is None, reason="needs crun")]
@@ -60,19 +62,23 @@ def with_parts_as_volumes(spec: PodSpec) -> PodSpec:
 def run_crun(spec: PodSpec, top: Path, manager: str = "disabled") -> str:
     """What the pod's only container prints under crun."""
     spec = with_parts_as_volumes(spec)
+    spec = settle_security(spec)
     plan = plan_pod(spec, "oracle", str(top / "pod"), read_machine())
     (container,) = plan.containers
     assert container.oci is not None
     config: Any = oci_to_json(standalone_oci(spec, container.oci, plan.paths))
     for name in ("bundle", "layers", "state"):
         (top / name).mkdir()
-    config["root"] = {"path": str(top / "layers/root")}
+    config["root"] = {"path": str(top / "layers/root"), "readonly": spec.containers[0].security.read_only_root}
     (top / "bundle/config.json").write_text(json.dumps(config))
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", RUN_CRUN, "sh", str(top), manager]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if manager == "cgroupfs":
-        # crun makes every group on the way to the container's and removes only the last: the pod's is its caller's.
-        os.rmdir(f"{cgroup2_root()}{os.path.dirname(config['linux']['cgroupsPath'])}")
+        # crun makes every group on the way to the container's and removes only the last: the pod's, and that of its QoS class,
+        # are its caller's.
+        _, top_group, *above = os.path.dirname(config["linux"]["cgroupsPath"]).split("/")
+        for depth in range(len(above), 0, -1):
+            os.rmdir("/".join([str(cgroup2_root()), top_group, *above[:depth]]))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -140,6 +146,8 @@ def mounts(seen: Seen) -> dict[str, Seen]:
 
 
 def check_process(ours: Seen, theirs: Seen) -> None:
+    # Kubernetes' file, for which OCI has no word.
+    assert ours["dev"].pop("termination-log")["mode"] == 0o666
     for name in SAME:
         assert ours[name] == theirs[name], name
     for name in STATUS:
@@ -225,6 +233,34 @@ def test_with_namespaces_of_the_host(tmp_path: Path, fields: dict[str, bool]) ->
     # The host's /dev/shm: a bind that crun makes with the same options.
     shm = [mounts(seen)["/dev/shm"] for seen in (ours, theirs)]
     assert shm[0]["device"] == shm[1]["device"]
+
+
+@pytest.mark.parametrize(
+    "security",
+    [
+        {"runAsUser": 1234, "runAsGroup": 5},
+        {"runAsUser": 1234, "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}},
+        {"capabilities": {"add": ["NET_ADMIN", "SYS_TIME"], "drop": ["CHOWN"]}},
+        {"allowPrivilegeEscalation": False},
+        {"readOnlyRootFilesystem": True},
+        {"seccompProfile": {"type": "Unconfined"}},
+        {"privileged": True},
+    ],
+)
+def test_security_contexts(tmp_path: Path, security: Document) -> None:
+    pod = {"supplementalGroups": [7, 8], "fsGroup": 9}
+    ours, theirs = both(tmp_path, container={"securityContext": security}, securityContext=pod)
+    for seen in (ours, theirs):
+        seen["dev"]["null"] |= {"uid": 0, "gid": 0}  # crun gives the user its standard input, a device or not
+    check_process(ours, theirs)
+    check_namespaces(ours, theirs)
+    if "privileged" not in security:
+        check_paths(ours, theirs)
+    own, other = mounts(ours), mounts(theirs)
+    assert set(own) == set(other)
+    for target in own:
+        if target not in MASKED_PATHS and not target.startswith("/etc/"):
+            assert ("ro" in own[target]["options"]) == ("ro" in other[target]["options"]), target
 
 
 def test_directory_environment_and_variables(tmp_path: Path) -> None:

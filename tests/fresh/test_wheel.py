@@ -17,10 +17,8 @@ from fixtures.machine import ROOT
 pytestmark = pytest.mark.slow
 
 BUILD_INPUTS = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "csrc", "src", "runtime")
-PROGRAMS = ("pyrun-stage", "pyrun-pause", "pyrun-sweep")
-BUILT = shutil.ignore_patterns(
-    "__pycache__", "*.so", "*.egg-info", "pyrun-stage", "pyrun-pause", "pyrun-sweep", "*.bpf", "_core.c"
-)
+PROGRAMS = ("pyrun-stage", "pyrun-pause", "pyrun-sweep", "pyrun-monitor", "pyrun-init")
+BUILT = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info", *PROGRAMS, "*.bpf", "_core.c")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +69,8 @@ def test_the_wheel_has_all_and_nothing_else(wheel: Path) -> None:
         "pyrun/pyrun-stage",
         "pyrun/pyrun-pause",
         "pyrun/pyrun-sweep",
+        "pyrun/pyrun-init",
+        "pyrun/pyrun-monitor",
         "pyrun/py.typed",
         "pyrun/_core.pyi",
     }

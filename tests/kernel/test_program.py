@@ -15,7 +15,7 @@ from fixtures.child import run
 from pyrun.kernel.program import above_standard, program_fd, program_path, use_program
 from pyrun.kernel.step import Exec
 
-NAMES = ("pyrun-stage", "pyrun-pause")
+NAMES = ("pyrun-stage", "pyrun-pause", "pyrun-monitor")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -46,7 +46,7 @@ def test_program_is_static_and_small(name: str) -> None:
     assert "DYNAMIC" not in headers
     assert "GNU_STACK" in headers
     assert " RWE " not in headers, "the stack is not executable, and nothing is both written and run"
-    assert path.stat().st_size < {"pyrun-stage": 64, "pyrun-pause": 8}[name] * 1024
+    assert path.stat().st_size < {"pyrun-stage": 64, "pyrun-pause": 8, "pyrun-monitor": 32}[name] * 1024
     assert os.access(path, os.X_OK)
 
 

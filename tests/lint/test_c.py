@@ -35,8 +35,8 @@ WARNINGS = [
 CHILD = [
     path
     for path in SOURCES
-    if path.stem in ("child", "executable", "path", "stage", "pause", "sweep", "oci_front")
-    or path.stem.startswith("step_")
+    if path.stem in ("child", "executable", "path", "stage", "pause", "init", "sweep", "spawn", "oci_front")
+    or path.stem.startswith(("step_", "monitor"))
 ]
 
 

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "image": {"linux", "kernel", "spec"},
     "container": {"linux", "kernel", "spec", "image"},
     "pod": {"linux", "kernel", "spec", "image", "container"},
+    "aio": {"kernel", "spec", "container", "pod"},
 }
 # The façade: pyrun/__init__.py hands out names of every layer, and so is imported by none.
 FACADE = "pyrun"

@@ -37,7 +37,7 @@ from pyrun.kernel import spawn as spawn_module
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.pause import PauseProcess
-from pyrun.pod import pod as pod_module
+from pyrun.pod import maker as maker_module
 from pyrun.pod import volume as volume_module
 from pyrun.pod.machine import read_machine
 from pyrun.pod.plan import ProcessPlan, plan_containers, plan_pause
@@ -66,7 +66,7 @@ def full_spec(top: Path, **fields: Any) -> PodSpec:
 def plans(spec: PodSpec) -> list[ProcessPlan]:
     """What is spawned, in this order: in a process that has made pods before, as tests/conftest.py sees to."""
     machine = read_machine()
-    return [plan_pause(spec, machine, bare=True), *plan_containers(spec, "uid", "/nowhere", machine)]
+    return [plan_pause(spec, machine, bare=True), *plan_containers(spec, spec.containers, "uid", "/nowhere", machine)]
 
 
 # ---- the machine as it was -------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ CALLS: dict[str, Target] = {
     "make a leaf": (Cgroup, "child"),
     "spawn pause": (pause_module, "create"),
     "wait for pause": (PauseProcess, "wait_ready"),
-    "spawn a container": (pod_module, "create"),
+    "spawn a container": (maker_module, "create"),
     "clone": (spawn_module, "clone3"),
     "write a plan": (spawn_module, "_plan_file"),
     "make a pipe": (os, "pipe2"),
@@ -298,7 +298,7 @@ def test_a_container_killed_at_its_gate(tmp_path: Path) -> None:
 
 def test_pause_killed_before_the_containers_are_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No container can join the namespaces of a process that is gone; told is why, not that."""
-    create = pod_module.create
+    create = maker_module.create
 
     def kill_pause_first(*arguments: Any, fds: dict[str, Any], **named: Any) -> Any:
         if fds["pause"].process.poll() is None:
@@ -306,7 +306,7 @@ def test_pause_killed_before_the_containers_are_created(tmp_path: Path, monkeypa
             fds["pause"].process.wait()
         return create(*arguments, fds=fds, **named)
 
-    monkeypatch.setattr(pod_module, "create", kill_pause_first)
+    monkeypatch.setattr(maker_module, "create", kill_pause_first)
     with (
         nothing_left(tmp_path),
         pytest.raises((KernelError, StateError)) as caught,

@@ -79,10 +79,10 @@ def test_a_launcher_killed_at_any_moment_leaves_nothing_running(tmp_path: Path, 
         wait_for_line(launcher, "go")
         time.sleep(chance.uniform(0, patience(0.03)))
         end(launcher)
-        pod_group = root / "pyrun" / f"pod{uid}"
+        pod_group = root / "pyrun" / "besteffort" / f"pod{uid}"
         if pod_group.exists():
             seen_left += 1
-            with Cgroup.open(f"pyrun/pod{uid}") as group:
+            with Cgroup.open(f"pyrun/besteffort/pod{uid}") as group:
                 assert group.wait_empty(patience(10)), pod_group
         remove_leftovers(uid, str(directory))
         assert not pod_group.exists()
@@ -97,7 +97,7 @@ def test_leftovers_are_ended_from_the_uid_alone(tmp_path: Path, shared: bool) ->
     launcher = launch(uid, directory, shared, kill=False)
     wait_for_line(launcher, "started")
     end(launcher)
-    group = Cgroup.open(f"pyrun/pod{uid}")
+    group = Cgroup.open(f"pyrun/besteffort/pod{uid}")
     assert not group.wait_empty(0.1)
     assert (directory / "volumes/disk").is_dir()
     group.close()

@@ -67,7 +67,7 @@ def test_a_pod_runs_in_one(tmp_path: Path) -> None:
         with Pod.create(spec, directory=str(tmp_path / "pod"), sandbox=sandbox) as pod:
             assert pod.uid == sandbox.uid
             assert pod.cgroup.path.startswith(str(groups()[0]))
-            oci = pod.plan.containers[0].oci
+            oci = next(iter(pod.containers.values())).plan.oci
             assert oci is not None
             assert oci.linux.cgroups_path == f"/{pod.cgroup.name}/a"
             pod.start()

@@ -12,6 +12,7 @@ import pytest
 from fixtures.pods import FOREVER, created, document, mount, pod_spec, python, run_pod, running, shell
 from pyrun.container.lower import DEFAULT_PATH
 from pyrun.errors import ExecError, StateError, describe_error
+from pyrun.pod.leftover import kill_pod, list_pods
 from pyrun.pod.pod import Pod
 from pyrun.spec.pod_parse import parse_pod
 
@@ -278,6 +279,22 @@ def test_uid_of_the_manifest_names_the_cgroup(tmp_path: Path) -> None:
     made["metadata"]["uid"] = uid
     with running(parse_pod(made, "x"), tmp_path) as it:
         assert it.pod.uid == uid
-        assert it.pod.cgroup.name == f"pyrun/pod{uid}"
-        assert Path(f"/proc/{it['main'].process.pid}/cgroup").read_text().splitlines()[-1] == f"0::/pyrun/pod{uid}/main"
-        assert (it.pause_proc() / "cgroup").read_text().splitlines()[-1] == f"0::/pyrun/pod{uid}/_pause"
+        group = f"pyrun/besteffort/pod{uid}"
+        assert it.pod.cgroup.name == group
+        assert Path(f"/proc/{it['main'].process.pid}/cgroup").read_text().splitlines()[-1] == f"0::/{group}/main"
+        assert (it.pause_proc() / "cgroup").read_text().splitlines()[-1] == f"0::/{group}/_pause"
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "parent"),
+    [({"memory": "1Mi"}, {}, "pyrun/burstable"), ({}, {}, "pyrun/besteffort")],
+)
+def test_pods_of_a_class_are_together(
+    tmp_path: Path, requests: dict[str, str], limits: dict[str, str], parent: str
+) -> None:
+    spec = pod_spec(shell(FOREVER, resources={"requests": requests, "limits": limits}))
+    with running(spec, tmp_path) as it:
+        assert it.pod.cgroup.name == f"{parent}/pod{it.pod.uid}"
+        assert it.pod.uid in list_pods()
+        kill_pod(it.pod.uid)
+        assert it.wait()["main"].exit.signal == 9

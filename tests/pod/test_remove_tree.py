@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrun.pod.volume import remove_tree
+from pyrun.pod.remove import remove_tree
 
 
 def deep(top: Path, levels: int, name: str = "d") -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from fixtures.pods import FOREVER, created, host_path, mount, pod_spec, python, run_pod, running, shell
 from pyrun.errors import KernelError, PyrunError, SpecError, describe_error
+from pyrun.kernel.undo import Undo
+from pyrun.pod.volume import _make_directories
 from pyrun.spec.pod import PodSpec
 
 pytestmark = pytest.mark.root
@@ -464,3 +466,21 @@ def test_a_host_path_that_the_sandbox_has_by_the_same_name(tmp_path: Path, name:
     volumes = [host_path("it", there)]
     printed = run_pod(pod_spec(shell("cat /file", volumeMounts=[mount("it", "/file")]), volumes=volumes), tmp_path)
     assert printed["main"] == there.read_text()
+
+
+def test_a_directory_that_another_pod_makes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pods with one claim that nobody has used before: both start, and only who made it takes it back."""
+    mkdir, wanted = os.mkdir, tmp_path / "namespace/claim"
+
+    def quicker(path: str, mode: int) -> None:
+        if path == str(wanted.parent):
+            mkdir(path, mode)
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", quicker)
+    with Undo("pod") as made:
+        _make_directories(str(wanted), made)
+        assert wanted.is_dir()
+        made.run()
+    assert not wanted.exists()
+    assert wanted.parent.is_dir()

@@ -51,7 +51,7 @@ def test_pause_comes_first_then_the_containers(spec: Path) -> None:
     assert (done.status, done.err) == (0, "")
     titles = list(sections(done.out))
     assert [title.split(":")[0] for title in titles] == ["pause", "container web", "container log"]
-    assert titles[1].endswith(f"born in cgroup pyrun/pod{NIL}/web, with a new pid namespace")
+    assert titles[1].endswith(f"born in cgroup pyrun/besteffort/pod{NIL}/web, with a new pid namespace")
 
 
 def test_steps_are_those_that_run_would_do(spec: Path) -> None:

@@ -226,9 +226,16 @@ def test_two_pods_of_one_name_run_side_by_side_but_not_of_one_uid(store: Store) 
 
 @pytest.mark.root
 def test_warnings_of_the_manifest(store: Store) -> None:
-    done = store.run(store.manifest(shell("true"), restartPolicy="OnFailure"))
+    done = store.run(store.manifest(shell("true"), nodeSelector={"disk": "ssd"}))
     assert done.status == 0
-    assert "pyrun: warning: /spec/restartPolicy: OnFailure is accepted, but every container runs once" in done.err
+    assert "pyrun: warning: /spec: nodeSelector: accepted, and without meaning on one node" in done.err
+
+
+@pytest.mark.root
+def test_why_a_pod_was_ended_is_told(store: Store) -> None:
+    done = store.run(store.manifest(shell(FOREVER), activeDeadlineSeconds=1, terminationGracePeriodSeconds=0))
+    assert done.status == 137
+    assert "pyrun: pod test: DeadlineExceeded: Pod was active on the node longer than" in done.err
 
 
 # ---- time-out --------------------------------------------------------------------------------------------------------
@@ -259,6 +266,13 @@ def test_timeout_and_grace(store: Store) -> None:
     assert "pyrun: 1 s of grace are over: killing main\n" in done.err
 
 
+@pytest.mark.root
+def test_timeout_while_all_wait_for_a_restart(store: Store) -> None:
+    """None runs then, and yet it was the time that ended the pod."""
+    done = store.run("--timeout=2", store.manifest(shell("true"), restartPolicy="Always"))
+    assert done.status == 124, done.err
+
+
 # ---- errors: one line, the place in it, 2 for bad input and 1 for failed, nothing left ---------------------------------
 
 
@@ -272,7 +286,7 @@ def bad(name: str) -> Any:
         "no such host path": document(shell("true"), volumes=[host_path("v", "/no/such/path")]),
         "host path of another type": document(shell("true"), volumes=[host_path("v", "/etc", "File")]),
         "unknown field": document(shell("true"), hostnam="x"),
-        "not built yet": document(shell("true"), initContainers=[]),
+        "not here": document(shell("true"), resourceClaims=[{"name": "x"}]),
     }[name]
 
 
@@ -285,7 +299,7 @@ def bad(name: str) -> Any:
         ("no such host path", "/spec/volumes/0/hostPath/path: /no/such/path: No such file or directory"),
         ("host path of another type", "/spec/volumes/0/hostPath/type: /etc is not a regular file"),
         ("unknown field", "/spec/hostnam: no such field; did you mean 'hostname'?"),
-        ("not built yet", "/spec/initContainers: known to Kubernetes but not built yet"),
+        ("not here", "/spec/resourceClaims: devices of a cluster are not given out here"),
     ],
 )
 def test_bad_manifest(store: Store, name: str, message: str) -> None:
@@ -415,7 +429,8 @@ def test_trace_has_a_track_per_process_and_a_span_per_step(store: Store) -> None
     }
     assert steps["pause"][-1] == "EXEC"
     # Under the filter nothing is timed: it might forbid to ask for the time.
-    assert steps["a"][-2:] == steps["b"][-2:] == ["GATE", "SECCOMP"]
+    last = ["GATE", "RAISE_CAPABILITIES", "SECCOMP"]
+    assert steps["a"][-3:] == steps["b"][-3:] == last
     phases = [event["name"] for event in events if names[event["pid"]] == "launcher"]
     assert phases[:2] == ["interpreter and imports", "read the manifest"]
     assert {"create the pod", "start the containers"} <= set(phases)

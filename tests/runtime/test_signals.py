@@ -192,7 +192,7 @@ def test_killed_launcher_leaves_no_process_and_the_next_one_takes_the_rest(store
 def pod_cgroup(uid: str) -> Path:
     root = cgroup2_root()
     assert root is not None
-    return root / "pyrun" / f"pod{uid}"
+    return root / "pyrun" / "besteffort" / f"pod{uid}"
 
 
 def processes(uid: str) -> list[str]:

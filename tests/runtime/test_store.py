@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import threading
 from pathlib import Path
 
 import pytest
 
 from fixtures.machine import cgroup2_root
-from pyrun import AlreadyExists, CleanupErrors
+from pyrun import AlreadyExists, CleanupErrors, UserRanges
+from pyrun.pod.user_range import take_user_range
 from pyrun_runtime import store as store_module
 from pyrun_runtime.store import Store
 
@@ -244,3 +246,43 @@ def test_two_claims_never_both_hold(store: Store, tmp_path: Path) -> None:
         thread.join()
     assert not wrong
     assert paths(tmp_path) == EMPTY
+
+
+def abandon(tmp_path: Path, count: int) -> list[str]:
+    uids = [f"dead-{number}" for number in range(count)]
+    for uid in uids:
+        (tmp_path / "run/pods" / uid).mkdir(parents=True)
+    return uids
+
+
+def test_more_abandoned_pods_than_descriptors(store: Store, tmp_path: Path) -> None:
+    """Else a machine whose launchers were all killed at once could run no pod any more."""
+    uids = abandon(tmp_path, 100)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        collected = store.collect()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert sorted(collected) == sorted((uid, None) for uid in uids)
+    assert paths(tmp_path) == EMPTY
+
+
+def test_one_that_cannot_be_claimed_keeps_nobody_from_running(store: Store, tmp_path: Path) -> None:
+    abandon(tmp_path, 2)
+    (tmp_path / "run/pods/dead-1/lock").symlink_to("elsewhere")
+    collected = dict(store.collect())
+    assert collected["dead-0"] is None
+    error = collected["dead-1"]
+    assert isinstance(error, OSError)
+    assert error.filename == str(tmp_path / "run/pods/dead-1/lock")
+
+
+def test_the_range_of_ids_of_a_killed_launcher_leaves_no_file(store: Store, tmp_path: Path) -> None:
+    ranges = UserRanges(str(tmp_path / "run/users"))
+    held = take_user_range(ranges)
+    abandon(tmp_path, 1)
+    (tmp_path / "run/users" / str(held.first + 65536)).touch()
+    store.collect()
+    assert [path.name for path in (tmp_path / "run/users").iterdir()] == [str(held.first)]
+    held.release()

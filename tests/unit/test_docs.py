@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -16,9 +15,9 @@ import pyrun
 from fixtures.machine import ROOT
 from pyrun.container.security import DEFAULT_CAPABILITIES
 from pyrun.pod.sandbox_plan import SHARED_MEMORY_BYTES
-from pyrun.spec import annotations, image, kubernetes, pod_parse, volume_parse
-from pyrun.spec.container_parse import PROTOCOLS
-from pyrun.spec.pod_fields import BUILT, DEFAULTS, SERVER_METADATA
+from pyrun.spec import annotations, image, kubernetes, volume_parse
+from pyrun.spec.container_parse import PROTOCOLS, RESTART_POLICIES
+from pyrun.spec.pod_fields import BUILT, MEANINGLESS, REFUSED, SERVER_METADATA
 from pyrun_runtime.cli import message
 from pyrun_runtime.cli.main import VERBS
 from pyrun_runtime.oci import main as oci_main
@@ -78,8 +77,8 @@ def is_attribute_of_pyrun(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pyrun"
 
 
-@pytest.mark.cgroup2
-@pytest.mark.parametrize("text", **named(blocks("python")))
+@pytest.mark.cgroup2  # those of docs/library.md: tests/runtime/test_library_page.py
+@pytest.mark.parametrize("text", **named([block for block in blocks("python") if block[0].startswith("README")]))
 def test_python_runs(text: str, tmp_path: Path) -> None:
     (tmp_path / "solution.py").write_text("print('solved')\n")
     done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -133,8 +132,11 @@ def test_commands_of_pyrun_exist(path: Path) -> None:
         if verb in ("run,", "--version"):  # "pyrun run, or your program"
             continue
         assert verb.rstrip(",") in VERBS, f"{path.name}: pyrun {verb}"
-        module = __import__(f"pyrun_runtime.cli.{verb.rstrip(',')}", fromlist=["OPTIONS"])
-        unknown = {word for word in words if word.startswith("--")} - {f"--{name}" for name in module.OPTIONS}
+        module = __import__(f"pyrun_runtime.cli.{verb.rstrip(',').replace('-', '_')}", fromlist=["OPTIONS"])
+        ours = words[: words.index("--")] if "--" in words else words
+        unknown = {word for word in ours if word.startswith("--")} - {
+            f"--{name.partition(',')[0]}" for name in module.OPTIONS
+        }
         assert not unknown, f"{path.name}: pyrun {verb} {' '.join(words)}"
 
 
@@ -153,6 +155,17 @@ def test_verbs_that_the_readme_lists_are_those_of_dev() -> None:
     script = (ROOT / "dev").read_text()
     assert {function for function in functions if function not in script} == set()
 
+
+# Where docs/security.md says it → the object.
+SECURITY = {
+    "spec.securityContext.": "PodSecurityContext",
+    "securityContext.": "SecurityContext",
+    "capabilities.": "Capabilities",
+    "seccompProfile.": "SeccompProfile",
+    "appArmorProfile.": "AppArmorProfile",
+    "seLinuxOptions.": "SELinuxOptions",
+    "sysctls[].": "Sysctl",
+}
 
 # ---- docs/manifest.md against the tables of the parser ---------------------------------------------------------------
 
@@ -189,15 +202,22 @@ def test_fields_of_the_pod_are_those_of_the_parser() -> None:
 
 
 def test_fields_of_a_container_are_those_of_the_parser() -> None:
-    plain = BUILT["Container"] - {"env", "ports", "resources", "volumeMounts"}
+    plain = BUILT["Container"] - {"env", "ports", "resources", "resizePolicy", "volumeMounts"}
     nested = below("env[].", "EnvVar") | below("ports[].", "ContainerPort") | below("volumeMounts[].", "VolumeMount")
-    assert first_column("Containers") == plain | nested | below("resources.", "ResourceRequirements")
+    nested |= below("resources.", "ResourceRequirements") | below("resizePolicy[].", "ContainerResizePolicy")
+    assert first_column("Containers") == plain | nested | {"targetContainerName"}
+
+
+@pytest.mark.parametrize("title", ["Probes and hooks", "Where values come from"])
+def test_fields_of_smaller_objects_are_those_of_the_parser(title: str) -> None:
+    shown = {row[0]: quoted(row[1]) for row in rows(title)}
+    assert shown == {kind: set(BUILT[kind]) for kind in shown}
 
 
 def test_fields_of_a_volume_are_those_of_the_parser() -> None:
     nested = below("emptyDir.", "EmptyDirVolumeSource") | below("hostPath.", "HostPathVolumeSource")
-    assert first_column("Volumes") == nested
-    assert BUILT["Volume"] == {"name", "emptyDir", "hostPath"}
+    whole = BUILT["Volume"] - {"name", "emptyDir", "hostPath"}
+    assert first_column("Volumes") == nested | whole
 
 
 def test_every_object_of_the_parser_is_on_the_page() -> None:
@@ -209,34 +229,32 @@ def test_every_object_of_the_parser_is_on_the_page() -> None:
         "Container",
         "EnvVar",
         "ContainerPort",
+        "ContainerResizePolicy",
         "ResourceRequirements",
         "VolumeMount",
     }
-    assert set(BUILT) == shown | {"Volume", "EmptyDirVolumeSource", "HostPathVolumeSource"}
+    shown |= {row[0] for title in ("Probes and hooks", "Where values come from") for row in rows(title)}
+    shown |= set(SECURITY.values())
+    assert set(BUILT) == shown | {"EphemeralContainer", "Volume", "EmptyDirVolumeSource", "HostPathVolumeSource"}
 
 
-def test_refused_fields_are_those_of_the_parser() -> None:
-    refused = {row[0]: quoted(row[1]) for row in rows("Refused so far")}
-    known = {kind: set(kubernetes.FIELDS[kind] - names) - set(DEFAULTS.get(kind, {})) for kind, names in BUILT.items()}
-    assert refused == {kind: names for kind, names in known.items() if names}
-    assert f"Kubernetes {kubernetes.API_VERSION}" in section("Refused so far")
+def test_fields_of_security_are_those_of_the_parser() -> None:
+    page = MANIFEST.with_name("security.md").read_text()
+    for prefix, kind in SECURITY.items():
+        assert {name for name in BUILT[kind] if f"`{prefix}{name}`" not in page} == set(), kind
 
 
-def test_defaults_of_a_server_are_those_of_the_parser() -> None:
-    """Each as `field`: `value`, `value`; the one that is too long for a cell in words."""
-    written = {row[0]: [entry.partition(": ") for entry in row[1].split("; ")] for row in rows("Defaults of a server")}
-    shown = {
-        kind: {field.strip("`"): quoted(values) for field, _, values in entries} for kind, entries in written.items()
-    }
-    words = {
-        kind: {
-            field: {value if isinstance(value, str) else json.dumps(value) for value in values}
-            for field, values in fields.items()
-        }
-        for kind, fields in DEFAULTS.items()
-    }
-    words["PodSpec"]["tolerations"] = set()
-    assert shown == words
+def test_meaningless_fields_are_those_of_the_parser() -> None:
+    assert {row[0]: quoted(row[1]) for row in rows("Without meaning on one node")} == dict(MEANINGLESS)
+
+
+def test_fields_that_cannot_be_are_those_of_the_parser() -> None:
+    shown = {(row[0], name): row[2] for row in rows("Refused") for name in quoted(row[1])}
+    assert shown == {(kind, name): why for kind, names in REFUSED.items() for name, why in names.items()}
+
+
+def test_the_version_of_kubernetes_is_that_of_the_parser() -> None:
+    assert f"Kubernetes {kubernetes.API_VERSION}" in section("Refused")
 
 
 def test_what_a_server_writes_is_on_the_page() -> None:
@@ -244,7 +262,7 @@ def test_what_a_server_writes_is_on_the_page() -> None:
 
 
 def test_values_are_those_of_the_parser() -> None:
-    assert set(pod_parse.RESTART_POLICIES) <= quoted(section("Pod"))
+    assert set(RESTART_POLICIES) <= quoted(section("Pod"))
     assert set(PROTOCOLS) <= quoted(section("Containers"))
     assert {"IfNotPresent", "Never", "Always"} <= quoted(section("Containers"))
     values = {*volume_parse.MEDIA, *volume_parse.HOST_PATH_TYPES} - {""}
@@ -261,7 +279,9 @@ def test_images_are_those_of_the_parser() -> None:
 
 
 def test_annotations_are_those_of_the_parser() -> None:
-    assert first_column("Annotations") == set(annotations.KNOWN)
+    rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "extensions.md").read_text(), re.MULTILINE)
+    assert rows == [name for name in annotations.KNOWN if name in rows]
+    assert set(rows) == set(annotations.KNOWN)
 
 
 def test_numbers_are_those_of_the_code() -> None:

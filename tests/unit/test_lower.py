@@ -36,8 +36,8 @@ def test_the_process() -> None:
     assert process is not None
     assert process.cwd == "/work"
     assert process.args == ("/bin/sh", "-ec", "true")
-    assert (process.user.uid, process.user.gid, process.user.additional_gids, process.user.umask) == (0, 0, (), 0o022)
-    assert process.no_new_privileges
+    assert (process.user.uid, process.user.gid, process.user.additional_gids, process.user.umask) == (0, 0, (0,), 0o022)
+    assert not process.no_new_privileges
     assert not process.terminal
     assert process.rlimits == ()
 
@@ -140,8 +140,8 @@ def test_memory() -> None:
 
 
 def test_cgroup() -> None:
-    assert lower().linux.cgroups_path == "/pyrun/pod1234/main"
-    assert cgroup_name("1234") == "pyrun/pod1234"
+    assert lower().linux.cgroups_path == "/pyrun/besteffort/pod1234/main"
+    assert cgroup_name("1234", "pyrun") == "pyrun/pod1234"
 
 
 # ---- namespaces ------------------------------------------------------------------------------------------------------

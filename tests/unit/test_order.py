@@ -129,7 +129,8 @@ def sample_plans() -> list[tuple[s.Step, ...]]:
     volumes = [{"name": "it"}]
     plans = []
     for fields in ({}, {"shareProcessNamespace": True}, {"hostNetwork": True}):
-        spec = pod_spec(shell("true", volumeMounts=[mount("it", "/it")]), volumes=volumes, **fields)
+        quiet = shell("true", volumeMounts=[mount("it", "/it")], securityContext={"allowPrivilegeEscalation": False})
+        spec = pod_spec(quiet, shell("true", "other"), volumes=volumes, **fields)
         pod_plan = plan_pod(spec, "uid", "/x", Machine(1 << 30), 9)
         plans += [process.steps for process in (pod_plan.pause, *pod_plan.containers)]
     namespaces = tuple([oci.OciNamespace(kind) for kind in ("mount", "uts", "time", "network")])

@@ -25,6 +25,7 @@ from pyrun.kernel.encode import encode_plan
 from pyrun.kernel.order import check_order
 from pyrun.kernel.step import (
     Attach,
+    DropCapabilities,
     Duplicate,
     Exec,
     FindProgram,
@@ -58,8 +59,9 @@ from pyrun.kernel.step import (
     WriteFile,
 )
 from pyrun.pod.machine import Machine
+from pyrun.pod.names import HOSTS
 from pyrun.pod.plan import PodPlan, ProcessPlan, opened_paths, plan_pod, pod_paths
-from pyrun.pod.sandbox_plan import HOSTS, LAUNCHER
+from pyrun.pod.sandbox_plan import LAUNCHER
 from pyrun.spec import oci
 from pyrun.spec.oci_parse import oci_to_json, parse_oci
 from pyrun.spec.pod import PodSpec
@@ -162,17 +164,14 @@ def test_the_shape_of_every_plan(pod: PodSpec, machine: Machine, death_signal: i
     for process in (pod_plan.pause, *pod_plan.containers):
         kinds = [type(step) for step in process.steps]
         assert kinds[-1] is Exec
-        assert [kind for kind in kinds if kind in (Exec, PivotRoot, SetUser, SetCapabilities, NoNewPrivileges)] == [
-            PivotRoot,
-            SetUser,
-            SetCapabilities,
-            NoNewPrivileges,
-            Exec,
-        ]
+        last = [kind for kind in kinds if kind in (Exec, PivotRoot, SetUser, SetCapabilities, NoNewPrivileges)]
+        assert [kind for kind in last if kind is not NoNewPrivileges] == [PivotRoot, SetUser, SetCapabilities, Exec]
+        assert last.count(NoNewPrivileges) == (process.oci is None or process.oci.process.no_new_privileges)
         assert kinds.count(ParentDeathSignal) == bool(death_signal)
     for process in pod_plan.containers:
         kinds = [type(step) for step in process.steps]
-        assert kinds[-4:] == [FindProgram, Gate, LoadFilter, Exec]
+        last = [kind for kind in kinds if kind in (FindProgram, Gate, LoadFilter, DropCapabilities, Exec)]
+        assert [kind for kind in last if kind is not DropCapabilities] == [FindProgram, Gate, LoadFilter, Exec]
         assert kinds.count(Gate) == kinds.count(JoinNamespaces) == 1
         assert {step.number for step in process.steps if isinstance(step, Duplicate)} == {0, 1, 2}
         # Attached is what was cloned or made before, each tree once.
@@ -348,6 +347,7 @@ def test_the_order_of_a_container() -> None:
     assert mounts[mounts.index("MakeNode") :] == [
         "MakeNode",
         "MakeSymlink",
+        "MakeNode",
         "ReadonlyPath",
         "MaskPath",
         "PivotRoot",
@@ -355,12 +355,13 @@ def test_the_order_of_a_container() -> None:
         "LimitBoundingSet",
         "SetUser",
         "SetCapabilities",
-        "NoNewPrivileges",
         "Duplicate",
         "SetUmask",
         "FindProgram",
         "Gate",
+        "RaiseCapabilities",
         "LoadFilter",
+        "DropCapabilities",
         "Exec",
     ]
 
@@ -489,7 +490,7 @@ def test_an_oom_score_that_cannot_be_lowered_is_not_asked_for() -> None:
 def test_capabilities_are_cut_to_what_the_launcher_has() -> None:
     steps = plan(pod_spec(shell("true")), Machine(1 << 30, capabilities=0b1001)).containers[0].steps
     assert [step.mask for step in steps if isinstance(step, LimitBoundingSet)] == [0b1001]
-    assert [step.permitted for step in steps if isinstance(step, SetCapabilities)] == [0b1001]
+    assert [step.permitted for step in steps if isinstance(step, DropCapabilities)] == [0b1001]
 
 
 def test_pause_has_no_capability_and_no_name_of_the_host() -> None:
@@ -703,6 +704,9 @@ def test_what_was_planned_is_remembered_for_pods_of_other_uids_and_directories()
     assert first.containers[0].steps is second.containers[0].steps
     assert first.pause.steps is second.pause.steps
     configurations = [plan.containers[0].oci for plan in (first, second)]
-    assert [oci.linux.cgroups_path for oci in configurations if oci] == ["/pyrun/pod1/main", "/pyrun/pod2/main"]
+    assert [oci.linux.cgroups_path for oci in configurations if oci] == [
+        "/pyrun/besteffort/pod1/main",
+        "/pyrun/besteffort/pod2/main",
+    ]
     other = plan_pod(spec, "3", "/run/3", Machine(memory_bytes=1 << 40, hosts=b"x"))
     assert other.pause.steps is not first.pause.steps

@@ -217,3 +217,10 @@ print(*sorted(set({heavy!r}) & (set(sys.modules) - before)))
 """
     done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_a_key_twice_among_very_many() -> None:
+    """Not each compared with each: that took minutes."""
+    text = "{" + ",".join([f'"{number}":0' for number in range(200_000)]) + ',"199999":1}'
+    with pytest.raises(SpecError, match="/199999: stands here twice"):
+        load_document(text.encode(), "x")

@@ -17,17 +17,16 @@ from pyrun.spec.image import ImageReference
 from pyrun.spec.pod import (
     Container,
     ContainerPort,
-    EmptyDir,
     EnvVar,
-    HostPath,
     PodSpec,
     Resources,
     TimeOffsets,
     Volume,
     VolumeMount,
 )
-from pyrun.spec.pod_fields import BUILT
+from pyrun.spec.pod_fields import BUILT, MEANINGLESS
 from pyrun.spec.pod_parse import load_pod, parse_pod
+from pyrun.spec.source import EmptyDir, HostPath
 from pyrun.spec.volume_parse import HOST_PATH_TYPES
 from pyrun.value import replace
 
@@ -142,9 +141,6 @@ def test_defaults() -> None:
         metadata=pod.metadata,
         containers=(Container("main", ImageReference("host", "/"), ("true",)),),
         hostname="web",
-        warnings=(
-            "/spec/restartPolicy: Always, which is the default, is accepted, but every container runs once for now",
-        ),
     )
     assert (pod.metadata.namespace, pod.metadata.uid, pod.restart_policy) == ("default", None, "Always")
     assert pod.termination_grace_period_s == 30
@@ -177,7 +173,6 @@ FROM_SERVER = {
     "priority": 0,
     "restartPolicy": "Never",
     "schedulerName": "default-scheduler",
-    "securityContext": {},
     "serviceAccount": "default",
     "serviceAccountName": "default",
     "terminationGracePeriodSeconds": 30,
@@ -189,7 +184,6 @@ FROM_SERVER = {
 OF_CONTAINER = {
     "imagePullPolicy": "IfNotPresent",
     "resources": {},
-    "securityContext": {},
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
 }
@@ -199,48 +193,20 @@ def test_defaults_of_a_server_are_ignored_with_a_warning() -> None:
     document = manifest(**FROM_SERVER)
     document["spec"]["containers"][0] |= OF_CONTAINER
     pod = parse_pod(document, "x")
-    why = "ignored; a default of Kubernetes, and nothing here depends on it"
-    ours = ("restartPolicy", "terminationGracePeriodSeconds")
+    meaningless = [name for name in FROM_SERVER if name in MEANINGLESS["PodSpec"]]
     assert pod.warnings == (
-        f"/spec: {', '.join([name for name in FROM_SERVER if name not in ours])}: {why}",
-        f"/spec/containers/0: securityContext, terminationMessagePath, terminationMessagePolicy: {why}",
+        f"/spec: {', '.join(meaningless)}: accepted, and without meaning on one node",
+        "/spec/dnsPolicy: ClusterFirst: there is no DNS of a cluster here: the machine's resolv.conf holds, as with 'Default'",
     )
-    assert replace(pod, warnings=()) == replace(parse_pod(manifest(), "x"), warnings=())
+    assert pod.ignored == tuple(meaningless)
+    assert replace(pod, warnings=(), ignored=()) == replace(parse_pod(manifest(), "x"), warnings=())
 
 
 def test_what_kubectl_run_writes_is_taken() -> None:
     document = manifest(dnsPolicy="ClusterFirst", restartPolicy="Always") | {"status": {}}
     document["metadata"] |= {"creationTimestamp": None, "labels": {"run": "web"}}
     document["spec"]["containers"][0]["resources"] = {}
-    assert [warning.partition(":")[0] for warning in parse_pod(document, "x").warnings] == [
-        "/spec",
-        "/spec/restartPolicy",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("place", "name", "value"),
-    [
-        ("/spec", "dnsPolicy", "None"),
-        ("/spec", "enableServiceLinks", False),
-        ("/spec", "enableServiceLinks", 1),
-        ("/spec", "priority", 1),
-        ("/spec", "priority", False),
-        ("/spec", "schedulerName", "mine"),
-        ("/spec", "securityContext", {"runAsUser": 7}),
-        ("/spec", "serviceAccountName", "root"),
-        ("/spec", "tolerations", [{"operator": "Exists"}]),
-        ("/spec/containers/0", "securityContext", {"privileged": True}),
-        ("/spec/containers/0", "terminationMessagePath", "/log"),
-        ("/spec/containers/0", "terminationMessagePolicy", "FallbackToLogsOnError"),
-        ("/spec/containers/0", "dnsPolicy", "ClusterFirst"),
-    ],
-)
-def test_any_other_value_of_these_is_refused(place: str, name: str, value: object) -> None:
-    document = manifest(**{name: value}) if place == "/spec" else container(**{name: value})
-    with pytest.raises(SpecError) as caught:
-        parse_pod(document, "x")
-    assert caught.value.pointer == f"{place}/{name}"
+    assert [warning.partition(":")[0] for warning in parse_pod(document, "x").warnings] == ["/spec/dnsPolicy"]
 
 
 def test_a_request_that_is_not_written_is_the_limit() -> None:
@@ -254,11 +220,10 @@ def test_the_hostname_comes_from_a_long_name() -> None:
     assert parse_pod(document, "x").hostname == "a" * 62
 
 
-@pytest.mark.parametrize("policy", ["Always", "OnFailure"])
-def test_restart_policies_are_accepted_with_a_warning(policy: str) -> None:
+@pytest.mark.parametrize("policy", ["Always", "OnFailure", "Never"])
+def test_restart_policies(policy: str) -> None:
     pod = parse_pod(manifest(restartPolicy=policy), "x")
-    assert pod.restart_policy == policy
-    assert pod.warnings == (f"/spec/restartPolicy: {policy} is accepted, but every container runs once for now",)
+    assert (pod.restart_policy, pod.warnings) == (policy, ())
 
 
 def test_what_a_server_wrote_is_ignored_with_a_warning() -> None:
@@ -278,10 +243,6 @@ def test_other_warnings() -> None:
     document = container(resources={"limits": {"memory": "1500m"}})
     warning = "/spec/containers/0/resources/limits/memory: '1500m' is no whole number of bytes, rounded up"
     assert parse_pod(document, "x").warnings == (warning,)
-    one = {"name": "a", "image": "host:", "command": ["x"], "ports": [{"containerPort": 80}]}
-    pod = parse_pod(manifest(containers=[one, one | {"name": "b"}]), "x")
-    place = "/spec/containers/1/ports/0/containerPort"
-    assert pod.warnings == (f"{place}: container 'a' has 80/TCP too, and they share one network",)
 
 
 @pytest.mark.parametrize("kind", HOST_PATH_TYPES)

@@ -44,6 +44,18 @@ VERBS = {
     "run": ("SPEC", "run a pod in the foreground"),
     "plan": ("SPEC", "show what would be done, step by step and why; or the OCI config.json"),
     "validate": ("SPEC...", "check manifests"),
+    "ps": ("[POD...]", "list the pods that run"),
+    "cp": ("FROM TO", "copy files into a container or out of it"),
+    "port-forward": ("POD [LOCAL:]REMOTE...", "hand connections to ports of this machine on to a pod"),
+    "exec": ("POD -- COMMAND...", "run another program in a container"),
+    "wait": ("POD...", "wait until pods are over, ready, or in a phase; print exit codes"),
+    "stop": ("POD...", "let pods end, and wait until nothing is left of them"),
+    "kill": ("POD...", "send a signal to containers"),
+    "restart": ("POD...", "end containers and start them again"),
+    "rm": ("POD...", "remove what is left of pods"),
+    "resize": ("POD", "give a container of a running pod other cpu and memory"),
+    "debug": ("POD -- COMMAND...", "start one more container in a running pod, to look at the others"),
+    "node": ("", "show what this machine has for pods, and what of it is taken"),
     "check": ("", "say what this machine offers to pods, what is missing and how to mend it"),
 }
 
@@ -125,7 +137,7 @@ def _unknown(word: str) -> str:
 
 def _load(name: str) -> Verb:
     # The import statement itself: importlib would be one more module to load.
-    return __import__(f"pyrun_runtime.cli.{name}", fromlist=["run"])
+    return __import__(f"pyrun_runtime.cli.{name.replace('-', '_')}", fromlist=["run"])
 
 
 def _failed(error: Exception) -> int:

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
     Options: TypeAlias = dict[str, str]
     OptionTable: TypeAlias = Mapping[str, str]
-    """Name without dashes -> what its value is called in help texts; empty for an option that takes none."""
+    """Name without dashes, and behind a comma its letter if it has one -> what its value is called in help texts; empty for an
+    option that takes none, and with ``...`` at its end for one that may be given again: :func:`values_of` has all of them."""
 
 
 def parse_options(argv: list[str], table: OptionTable) -> tuple[Options, list[str]]:
     """Options and arguments, in any order; what comes behind ``--`` is an argument. ``-h`` and ``--help`` are always known."""
     options: Options = {}
     arguments: list[str] = []
+    known = _names(table)
     words = iter(argv)
     for word in words:
         if word == "--":
@@ -33,11 +35,44 @@ def parse_options(argv: list[str], table: OptionTable) -> tuple[Options, list[st
         elif not word.startswith("-") or word == "-":
             arguments.append(word)
         else:
-            name, equals, value = word.removeprefix("--").partition("=")
-            if not word.startswith("--") or name not in table:
-                raise UsageError(f"unknown option {word!r}{did_you_mean(word.partition('=')[0], options_of(table))}")
-            options[name] = _value(name, table[name], value if equals else None, words)
+            for given, value in _split(word, known):
+                if given not in known:
+                    raise UsageError(
+                        f"unknown option {word!r}{did_you_mean(word.partition('=')[0], options_of(table))}"
+                    )
+                name, called = known[given]
+                _add(options, name, called, _value(name, called, value, words))
     return options, arguments
+
+
+def _names(table: OptionTable) -> dict[str, tuple[str, str]]:
+    """``--name`` and ``-n`` -> the name, and what its value is called."""
+    known = {}
+    for key, called in table.items():
+        name, _, letter = key.partition(",")
+        known[f"--{name}"] = (name, called)
+        if letter:
+            known[f"-{letter}"] = (name, called)
+    return known
+
+
+def _split(word: str, known: Mapping[str, tuple[str, str]]) -> list[tuple[str, str | None]]:
+    """The options in one word, each with the value that stands there: ``--name=value``, ``-n5``, ``-n=5``, ``-it``."""
+    if word.startswith("--"):
+        name, equals, value = word.partition("=")
+        return [(name, value if equals else None)]
+    found: list[tuple[str, str | None]] = []
+    for at in range(1, len(word)):
+        letter, rest = f"-{word[at]}", word[at + 1 :]
+        if letter in known and known[letter][1] and rest:
+            return [*found, (letter, rest.removeprefix("="))]
+        found.append((letter, None))
+    return found
+
+
+def _add(options: Options, name: str, called: str, given: str) -> None:
+    again = name in options and called.endswith("...")
+    options[name] = f"{options[name]}\0{given}" if again else given
 
 
 def _value(name: str, called: str, value: str | None, words: Iterable[str]) -> str:
@@ -48,12 +83,17 @@ def _value(name: str, called: str, value: str | None, words: Iterable[str]) -> s
     if value is None:
         value = next(iter(words), None)
     if not value:
-        raise UsageError(f"--{name} needs a value: --{name} {called}")
+        raise UsageError(f"--{name} needs a value: --{name} {called.removesuffix('...')}")
     return value
 
 
 def options_of(table: OptionTable) -> list[str]:
-    return [*[f"--{name}" for name in table], "--help"]
+    return [*[f"--{key.partition(',')[0]}" for key in table], "--help"]
+
+
+def values_of(options: Options, name: str) -> list[str]:
+    """All values of an option that may be given again."""
+    return options[name].split("\0") if name in options else []
 
 
 def one_argument(arguments: list[str], what: str) -> str:

@@ -21,8 +21,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pyrun_runtime.cli.input import Input
+
 MAX_LINE_BYTES = 64 * 1024
 READ_BYTES = 64 * 1024
+TAIL_BYTES = 2048  # as much as Kubernetes makes a message of
 FULL_BYTES = 256 * 1024
 # A pipe that poll(2) calls writable takes this much without blocking (pipe(7), PIPE_BUF).
 SAFE_WRITE_BYTES = 4096
@@ -91,7 +94,10 @@ class Sink:
 class Source:
     """One stream of one container. *prefix* goes before each line."""
 
-    def __init__(self, fd: Fd, sink: Sink, prefix: bytes) -> None:
+    def __init__(self, fd: Fd, sink: Sink, prefix: bytes, name: str = "", whole_lines: bool = True) -> None:
+        self._whole_lines = whole_lines
+        self.name = name
+        self.tail = b""  # the end of what was read
         self.fd = fd
         self.sink = sink
         self._prefix = prefix
@@ -109,8 +115,13 @@ class Source:
         if self.sink.error is not None:
             self.fd.close()
             return
-        data = os.read(self.fd.fileno(), READ_BYTES)
-        if data:
+        data = _read(self.fd.fileno())
+        if data is None:
+            return
+        if data and not self._whole_lines:
+            self.sink.write(data)
+        elif data:
+            self.tail = (self.tail + data)[-TAIL_BYTES:]
             self.sink.write(self._lines(data))
         else:
             self.close()
@@ -138,30 +149,63 @@ class Source:
 class Outputs:
     """The two sinks, and the sources of all containers. As a context manager it closes what it has."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.out = Sink(1)
+    def __init__(self, names: Iterable[str], keep_out: bool = False, input: Input | None = None) -> None:
+        """With *keep_out* standard output is left alone: everything goes to standard error. *input* is for one that reads."""
         # One sink where both are the same file (2>&1, a terminal), so that lines of the one are not cut by lines of the other.
-        self.err = self.out if os.path.sameopenfile(1, 2) else Sink(2)
+        self.err = Sink(2)
+        self.out = self.err if keep_out or os.path.sameopenfile(1, 2) else Sink(1)
         self.sources: list[Source] = []
         self._names = tuple(names)
         self._writing_ends: list[Fd] = []
         self._null = Fd.open("/dev/null", os.O_RDONLY)
+        self.input = input
 
     def stdio(self, name: str) -> tuple[int, int, int]:
-        """Standard descriptors for a container: nothing to read, and a pipe for each of its two streams."""
-        return (self._null.fileno(), self._pipe(name, self.out), self._pipe(name, self.err))
+        """Standard descriptors for a container: our input if it is to have it, else nothing to read, and a pipe for each of its
+        two streams."""
+        reading = self.input.pipe(name) if self.input is not None else None
+        if reading is not None:
+            self._writing_ends.append(Fd.adopt(reading))
+        return (
+            self._null.fileno() if reading is None else reading,
+            self._pipe(name, self.out),
+            self._pipe(name, self.err),
+        )
+
+    def add(self, name: str) -> None:
+        """One more container."""
+        self._names = (*self._names, name)
+
+    def take_terminal(self, name: str) -> None:
+        """Show what container *name*, which has just started, writes to its terminal, if it has one. What the only container of a
+        pod writes there is shown as it is."""
+        terminal = self.input.take_terminal(name) if self.input is not None else None
+        if terminal is not None:
+            alone = len(self._names) == 1
+            prefix = b"" if alone else line_prefix(name, self._names, self.out.is_terminal)
+            self.sources.append(Source(terminal, self.out, prefix, name, whole_lines=not alone))
 
     def _pipe(self, name: str, sink: Sink) -> int:
         with naming(f"a pipe for container {name}"):
             reading, writing = [Fd.adopt(fd) for fd in os.pipe2(os.O_CLOEXEC)]
-        self.sources.append(Source(reading, sink, line_prefix(name, self._names, sink.is_terminal)))
+        self.sources.append(Source(reading, sink, line_prefix(name, self._names, sink.is_terminal), name))
         self._writing_ends.append(writing)
         return writing.fileno()
 
     def containers_have_theirs(self) -> None:
         """Close our copies of the writing ends: without that no pipe would ever end."""
-        for fd in (*self._writing_ends, self._null):
+        for fd in self._writing_ends:
             fd.close()
+        self._writing_ends.clear()
+
+    def tail_of(self, name: str) -> bytes:
+        """The end of what a container has printed in its last run, standard output before standard error, with what still is in
+        its pipes."""
+        sources = [source for source in self.sources if source.name == name][-2:]
+        for source in sources:
+            while source.open and _has_something(source.fd.fileno()):
+                source.pump()
+        return b"".join([source.tail for source in sources])
 
     @property
     def broken(self) -> Sink | None:
@@ -172,6 +216,8 @@ class Outputs:
         """What to poll for, as (descriptor, events)."""
         sources = [source for source in self.sources if source.open and not source.sink.full]
         reading = [(source.fd.fileno(), select.POLLIN) for source in sources]
+        if self.input is not None:
+            reading += self.input.interests()
         return reading + [(sink.fileno(), select.POLLOUT) for sink in (self.out, self.err) if sink.pending]
 
     def handle(self, ready: dict[int, int]) -> bool:
@@ -179,9 +225,16 @@ class Outputs:
         for sink in (self.out, self.err):
             if sink.pending and sink.fileno() in ready:
                 sink.flush()
+        if self.input is not None:
+            self.input.handle(ready)
         readable = [source for source in self.sources if source.open and source.fd.fileno() in ready]
         for source in readable:
             source.pump()
+        if any(
+            [not source.open for source in readable]
+        ):  # of the runs that are over, each container's last two streams stay
+            kept = {id(source) for name in self._names for source in [s for s in self.sources if s.name == name][-2:]}
+            self.sources = [source for source in self.sources if source.open or id(source) in kept]
         return bool(readable)
 
     def close_sources(self) -> None:
@@ -194,10 +247,15 @@ class Outputs:
         return self.out.pending or self.err.pending
 
     def __enter__(self) -> Outputs:
+        if self.input is not None:
+            self.input.__enter__()
         return self
 
     def __exit__(self, *_error: object) -> None:
+        if self.input is not None:
+            self.input.__exit__()
         self.containers_have_theirs()
+        self._null.close()
         self.close_sources()
         self.out.close()
         self.err.close()
@@ -214,6 +272,24 @@ def line_prefix(name: str, names: tuple[str, ...], is_terminal: bool) -> bytes:
 def wants_colour() -> bool:
     """Whether a terminal is to be coloured: https://no-color.org, and terminals that cannot."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _read(fd: int) -> bytes | None:
+    """What there is to read: empty at the end, which is an error of a terminal; None for nothing yet."""
+    try:
+        return os.read(fd, READ_BYTES)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
+
+
+def _has_something(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _is_writable(fd: int) -> bool:

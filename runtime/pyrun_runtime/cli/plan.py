@@ -5,11 +5,23 @@ from __future__ import annotations
 import os
 import sys
 
-from pyrun import BEFORE, Machine, SpecError, oci_to_json, plan_pod, read_machine, replace, standalone_oci
-from pyrun_runtime.cli.manifest import load_manifest
+from pyrun import (
+    BEFORE,
+    Machine,
+    SpecError,
+    bind_claims,
+    oci_to_json,
+    plan_pod,
+    read_machine,
+    replace,
+    settle_security,
+    standalone_oci,
+)
+from pyrun_runtime.cli.manifest import OBJECT_HELP, OBJECT_OPTIONS, load_manifest
 from pyrun_runtime.cli.message import UsageError, did_you_mean, show
-from pyrun_runtime.cli.options import one_argument, setting
+from pyrun_runtime.cli.options import one_argument, setting, values_of
 from pyrun_runtime.cli.output import wants_colour
+from pyrun_runtime.cli.policy import POLICY_HELP, POLICY_OPTIONS, in_cluster_domain, security_policy
 from pyrun_runtime.store import STATE_ROOT
 
 TYPE_CHECKING = False
@@ -22,8 +34,8 @@ if TYPE_CHECKING:
 else:
     import _signal as signals
 
-OPTIONS: OptionTable = {"oci": "", "container": "NAME", "state": "DIR"}
-HELP = """\
+OPTIONS: OptionTable = {"oci": "", "container": "NAME", "state": "DIR", **OBJECT_OPTIONS, **POLICY_OPTIONS}
+HELP = f"""\
 usage: pyrun plan [OPTION]... SPEC
 
 Prints what 'pyrun run SPEC' would do: for pause, which holds what the pod's containers share, and for each container, the steps
@@ -35,7 +47,7 @@ told once per process. Needs no root, touches nothing.
                     share with the pod is its own there, and the image is read-only; with more than one container, say which.
                     Time offsets need crun 1.14.2 or runc 1.2; a subPath of a hostPath is refused
   --state DIR       where emptyDirs on disk would be (PYRUN_STATE; /var/lib/pyrun)
-
+{OBJECT_HELP}{POLICY_HELP}
 Exit status: 0, or 2 if SPEC is wrong.
 """
 DIM, BOLD, RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
@@ -46,7 +58,7 @@ REASON_COLUMN = 62
 
 def run(options: Options, arguments: list[str]) -> int:
     path = one_argument(arguments, "SPEC")
-    pod = load_manifest(path)
+    pod = in_cluster_domain(load_manifest(path, values_of(options, "configmap")), options)
     _check_container(pod, options)
     try:
         show(_text(pod, options))
@@ -83,6 +95,8 @@ def _plan(pod: PodSpec, options: Options) -> PodPlan:
     if os.geteuid() != 0:
         # The plan is that of root, who is to run it.
         machine = replace(machine, capabilities=Machine().capabilities)
+    pod = settle_security(pod, security_policy(options, pod))
+    pod = bind_claims(pod, f"{state}/claims")
     return plan_pod(pod, uid, f"{state}/pods/{uid}/data", machine, death_signal=signals.SIGKILL)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from pyrun import signal_name
 from pyrun_runtime.cli.message import FAILED, TIMED_OUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from pyrun import ContainerStatus
+    from pyrun import ContainerStatus, Driver, PodSpec, Usage
 
 HEADER = ("CONTAINER", "EXIT", "REASON", "RUN TIME")
 
@@ -25,13 +27,15 @@ def exit_status(statuses: Sequence[ContainerStatus], timed_out: Collection[str])
     return FAILED if any(codes) else 0
 
 
-def closing_table(statuses: Sequence[ContainerStatus], timed_out: Collection[str]) -> str:
-    """A line per container, under a header, in columns."""
+def closing_table(
+    statuses: Sequence[ContainerStatus], timed_out: Collection[str], restarts: Mapping[str, int] | None = None
+) -> str:
+    """A line per container, about its last run, under a header, in columns. *restarts* are told where there were any."""
     rows = [HEADER] + [
         (
             status.name,
             str(status.exit.exit_code),
-            reason(status, status.name in timed_out),
+            reason(status, status.name in timed_out) + _restarted((restarts or {}).get(status.name, 0)),
             format_duration(status.run_time_s),
         )
         for status in statuses
@@ -42,6 +46,68 @@ def closing_table(statuses: Sequence[ContainerStatus], timed_out: Collection[str
         for name, code, why, run_time in rows
     ]
     return "\n".join(lines) + "\n"
+
+
+def _restarted(count: int) -> str:
+    if not count:
+        return ""
+    return f" ({count} restart{'s' if count > 1 else ''})"
+
+
+def pod_document(driver: Driver) -> dict[str, object]:
+    """The pod and its status, as Kubernetes shapes them, and what Kubernetes does not tell: ``usage``, and the ``pid`` of the
+    first process of a container that runs."""
+    from pyrun import resources_document, status_document
+    from pyrun_runtime.cli.document import date
+
+    offset_s = time.time() - time.monotonic()
+    status = status_document(driver.life.status(), lambda at_s: date(at_s + offset_s))
+    spec = driver.pod.spec  # resized, it is another than the manifest's
+    in_force = {each.name: resources_document(each.resources) for each in (*spec.init_containers, *spec.containers)}
+    for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
+        for container in status.get(key, ()):
+            usage = driver.usages.get(container["name"])
+            if usage is not None:
+                container["usage"] = usage_document(usage)
+            if resources := in_force.get(container["name"]):
+                container["resources"] = resources
+            if container["name"] in driver.running:
+                container["pid"] = driver.pod.containers[container["name"]].process.pid
+    if driver.pod.spec.ignored:
+        status["ignoredFields"] = list(driver.pod.spec.ignored)
+    return _document(driver.pod.spec, driver.pod.uid, status)
+
+
+def rejected_document(pod: PodSpec, reason: str, message: str) -> dict[str, object]:
+    """The pod and the status of one that the node has no room for."""
+    from pyrun import qos_class
+    from pyrun_runtime.cli.document import date
+
+    status = {"phase": "Failed", "reason": reason, "message": message, "startTime": date(time.time())}
+    return _document(pod, pod.metadata.uid or "", {**status, "qosClass": qos_class(pod)})
+
+
+def _document(pod: PodSpec, uid: str, status: dict[str, object]) -> dict[str, object]:
+    metadata = pod.metadata
+    known = {"name": metadata.name, "namespace": metadata.namespace, "uid": uid}
+    pairs = {"labels": dict(metadata.labels), "annotations": dict(metadata.annotations)}
+    named = {key: value for key, value in pairs.items() if value}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**known, **named}, "status": status}
+
+
+def usage_document(usage: Usage) -> dict[str, object]:
+    """What was measured."""
+    document: dict[str, object] = {
+        "cpuMicroseconds": usage.cpu_us,
+        "throttledMicroseconds": usage.throttled_us,
+        "memoryPeakBytes": usage.memory_peak_bytes,
+        "memoryLimitHits": usage.memory_limit_hits,
+        "oomKills": usage.oom_kills,
+        "pidsPeak": usage.pids_peak,
+        "pidsLimitHits": usage.pids_limit_hits,
+        "stalledMicroseconds": dict(usage.stalled_us) or None,
+    }
+    return {key: value for key, value in document.items() if value is not None}
 
 
 def reason(status: ContainerStatus, timed_out: bool = False) -> str:

@@ -4,67 +4,149 @@ from __future__ import annotations
 
 import os
 
-from pyrun import CleanupErrors, Pod, SpecError, describe_error, kill_pod, new_uid, replace
-from pyrun_runtime.cli.manifest import load_manifest
-from pyrun_runtime.cli.message import FAILED, CommandError, UsageError, encode_message, naming, say
-from pyrun_runtime.cli.options import one_argument, setting
+from pyrun import (
+    CleanupErrors,
+    Driver,
+    Pod,
+    SpecError,
+    bind_claims,
+    describe_error,
+    kill_pod,
+    new_uid,
+    pod_need,
+    qos_class,
+    replace,
+)
+from pyrun_runtime.admission import Admission, NotAdmitted
+from pyrun_runtime.cli.document import check_format, render
+from pyrun_runtime.cli.events import Events
+from pyrun_runtime.cli.manifest import OBJECT_HELP, OBJECT_OPTIONS, keep_sources, load_manifest_with, read_source
+from pyrun_runtime.cli.message import FAILED, TIMED_OUT, CommandError, UsageError, encode_message, naming, say, show
+from pyrun_runtime.cli.options import one_argument, setting, values_of
 from pyrun_runtime.cli.output import Outputs
-from pyrun_runtime.cli.report import closing_table, exit_status
+from pyrun_runtime.cli.policy import POLICY_HELP, POLICY_OPTIONS, in_cluster_domain, security_policy
+from pyrun_runtime.cli.report import closing_table, exit_status, pod_document, rejected_document
 from pyrun_runtime.cli.signals import StopSignals
 from pyrun_runtime.cli.supervise import Supervisor
 from pyrun_runtime.cli.trace import Trace
+from pyrun_runtime.config import CONFIG, load_config
+from pyrun_runtime.control import ACTS, Control
 from pyrun_runtime.store import RUN_ROOT, STATE_ROOT, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyrun import PodSpec
+    from pyrun_runtime.cli.input import Input
     from pyrun_runtime.cli.options import Options, OptionTable
+    from pyrun_runtime.cli.watch import ObjectFiles
+    from pyrun_runtime.config import NodeConfig
+    from pyrun_runtime.control import Handler, Later, Request
     from pyrun_runtime.store import Claim
 
-OPTIONS: OptionTable = {"trace": "FILE", "timeout": "SECONDS", "root": "DIR", "state": "DIR"}
+OPTIONS: OptionTable = {
+    "timeout": "SECONDS",
+    "events": "",
+    "output": "FORMAT",
+    "trace": "FILE",
+    "root": "DIR",
+    "state": "DIR",
+    "config": "FILE",
+    **OBJECT_OPTIONS,
+    **POLICY_OPTIONS,
+}
 HELP = f"""\
 usage: pyrun run [OPTION]... SPEC
 
-Runs the pod in SPEC (JSON or YAML; - is standard input) until all its containers have ended, and removes it. Needs root.
+Runs the pod in SPEC (JSON or YAML; - is standard input) until it is over, and removes it. Needs root. A pod is over when all its
+containers have ended for good: with restartPolicy Always, which is the default, when it is stopped.
 
   --timeout SECONDS  stop the pod after that time
+  --events           tell what happens to the pod, a line each on standard error
+  --output FORMAT    print the pod's status at the end as json or yaml; the containers' output goes to standard error
+{OBJECT_HELP}\
   --trace FILE       write where the time went, as a Chrome trace (open it at ui.perfetto.dev)
   --root DIR         where running pods are known (PYRUN_ROOT; {RUN_ROOT})
   --state DIR        where emptyDirs on disk are (PYRUN_STATE; {STATE_ROOT})
-
+  --config FILE      what this node keeps for itself, and its limits ({CONFIG}, if it exists)
+{POLICY_HELP}
 Output comes line by line with the container's name before it, standard output and standard error each to its own. The name has a
 colour on a terminal; NO_COLOR=1 turns that off.
 
-Ctrl-C, SIGTERM and SIGHUP stop the pod: SIGTERM to each container, after terminationGracePeriodSeconds SIGKILL. So do the end of
-the time, and output that nobody reads any more. Ctrl-C or SIGTERM while it is being stopped, or SIGQUIT, kill it at once.
+Ctrl-C, SIGTERM and SIGHUP stop the pod: SIGTERM to each container, sidecars last, after terminationGracePeriodSeconds SIGKILL. So
+do the end of the time, and output that nobody reads any more. Ctrl-C or SIGTERM while it is being stopped, or SIGQUIT, kill it at
+once.
 
-Exit status: 0 if every container exited 0. With a single container its exit status, 128+N if signal N ended it. Otherwise 1.
+Exit status: 0 if every container exited 0. With a single container its exit status, 128+N if signal N ended it. Otherwise 1. Init
+containers and sidecars do not count, but for an init container that fails the pod.
 124 if the time was over; 2 if SPEC is wrong; 1 if the pod could not be started.
 """
 
 
 def run(options: Options, arguments: list[str]) -> int:
     path = one_argument(arguments, "SPEC")
-    timeout_s = _parse_timeout(options["timeout"]) if "timeout" in options else None
+    if "timeout" in options:
+        _parse_timeout(options["timeout"])
+    if "output" in options:
+        check_format(options["output"])
     if os.geteuid() != 0:
         raise CommandError(f"a pod needs root to run: sudo pyrun run {path}")
     trace = Trace(options.get("trace"))
-    pod = load_manifest(path)
+    config = load_config(options.get("config"))
+    files = _object_files(options)
+    objects = files.objects() if files is not None else ()
+    source = read_source(path)
+    pod = in_cluster_domain(load_manifest_with(source, objects), options)
     for warning in pod.warnings:
         say(f"warning: {warning}")
     pod = replace(pod, metadata=replace(pod.metadata, uid=pod.metadata.uid or new_uid()))
     trace.phase("read the manifest")
     run_root = setting(options, "root", "PYRUN_ROOT", RUN_ROOT)
-    store = Store(run_root, setting(options, "state", "PYRUN_STATE", STATE_ROOT))
+    state_root = setting(options, "state", "PYRUN_STATE", STATE_ROOT)
+    store = Store(run_root, state_root)
+    pod = bind_claims(pod, f"{state_root}/claims")
     _collect(store)
     # From before the first directory is made to after the last one is gone: a signal in between must not end us there.
     with StopSignals() as stop_signals, store.claim(pod.metadata.uid or "") as claim:
         trace.phase("look after the state directory")
         claim.describe(_facts(pod))
+        keep_sources(claim, [source, *(files.sources() if files is not None else ())])
         try:
-            return _run_pod(pod, claim, stop_signals, timeout_s, trace)
+            config = _admit(pod, store, config)
+        except NotAdmitted as error:
+            if "output" in options:
+                show(render(rejected_document(pod, error.reason, error.message), options["output"]), end="")
+            raise
+        try:
+            admission = Admission(run_root, store.state_root, config)
+            return _Run(pod, options, stop_signals, trace, config, admission, files).run(claim)
         except SpecError as error:
             raise _located(error, "standard input" if path == "-" else path) from None
+
+
+def _admit(pod: PodSpec, store: Store, config: NodeConfig) -> NodeConfig:
+    """Reserve what the pod needs, or raise :class:`NotAdmitted`; *config* with what all Burstable pods have then. What launchers
+    had that were killed meanwhile is asked for only where it matters."""
+    admission = Admission(store.run_root, store.state_root, config)
+    need, uid, qos = pod_need(pod, config.limits.pids_max), pod.metadata.uid or "", qos_class(pod)
+    if admission.admit(uid, need, qos):
+        _collect(store, wait=True)
+        if shortages := admission.admit(uid, need, qos):
+            raise NotAdmitted(pod.metadata.name, shortages)
+    if qos != "Burstable":
+        return config
+    return replace(config, limits=replace(config.limits, burstable_cpu_milli=admission.burstable_cpu_milli()))
+
+
+def _object_files(options: Options) -> ObjectFiles | None:
+    """Read before the pod, and looked at again while it runs."""
+    paths = values_of(options, "configmap")
+    if not paths:
+        return None
+    from pyrun_runtime.cli.watch import ObjectFiles
+
+    return ObjectFiles(paths)
 
 
 def _parse_timeout(text: str) -> float:
@@ -78,9 +160,9 @@ def _parse_timeout(text: str) -> float:
     return seconds
 
 
-def _collect(store: Store) -> None:
+def _collect(store: Store, wait: bool = False) -> None:
     """Take away what pods left whose pyrun was killed. What cannot be taken away does not keep this pod from running."""
-    for uid, error in store.collect():
+    for uid, error in store.collect(wait):
         if error is None:
             say(f"removed what was left of pod {uid}, whose pyrun was killed")
         else:
@@ -98,44 +180,149 @@ def _facts(pod: PodSpec) -> dict[str, str | int]:
     }
 
 
-def _run_pod(spec: PodSpec, claim: Claim, stop_signals: StopSignals, timeout_s: float | None, trace: Trace) -> int:
-    with Outputs([container.name for container in spec.containers]) as outputs:
-        stop_signals.give_up = lambda: kill_pod(claim.uid)
-        with naming(f"pod {spec.metadata.name}"):
-            pod = Pod.create(spec, directory=claim.data, stdio=outputs.stdio, kill_with_launcher=True)
-        trace.phase("create the pod")
-        left: CleanupErrors | None = None
-        try:
-            with pod:
-                outputs.containers_have_theirs()
-                supervisor = _start(pod, outputs, stop_signals, timeout_s, trace)
-                supervisor.watch()
-        except CleanupErrors as error:
-            left = error  # told at the end: how the containers ended matters no less
-        trace.phase("watch and remove the pod")
-        supervisor.drain()
-        statuses = [container.status for container in pod.containers.values() if container.status is not None]
-        outputs.err.write(closing_table(statuses, supervisor.timed_out).encode())
-        supervisor.flush()
-    trace.save(pod)
-    if trace.complaint:
-        say(f"the trace: {trace.complaint}")
-    if left is not None:
-        raise left
-    lost = trace.complaint or (outputs.broken is not None and not outputs.broken.unread)
-    return exit_status(statuses, supervisor.timed_out) or (FAILED if lost else 0)
+class _Run:
+    """One run of a pod: what belongs to it between its claim and its end."""
+
+    def __init__(
+        self,
+        spec: PodSpec,
+        options: Options,
+        stop_signals: StopSignals,
+        trace: Trace,
+        config: NodeConfig,
+        admission: Admission,
+        object_files: ObjectFiles | None,
+    ) -> None:
+        self.spec = spec
+        self.format = options.get("output")
+        self.events = "events" in options
+        self.timeout_s = _parse_timeout(options["timeout"]) if "timeout" in options else None
+        self.object_files = object_files
+        self.stop_signals = stop_signals
+        self.trace = trace
+        self.security = security_policy(options, spec)
+        self.policy = config.limits
+        self.admission = admission
+
+    def run(self, claim: Claim) -> int:
+        """The exit status."""
+        spec = self.spec
+        names = [each.name for each in (*spec.init_containers, *spec.containers, *spec.ephemeral_containers)]
+        with (
+            Outputs(names, self.format is not None, _input_of(spec)) as outputs,
+            Control(claim.directory, {}, _explain) as control,
+        ):
+            self.stop_signals.give_up = lambda: kill_pod(claim.uid)
+            with naming(f"pod {spec.metadata.name}"):
+                pod = Pod.create(
+                    spec,
+                    directory=claim.data,
+                    stdio=outputs.stdio,
+                    console=outputs.input.console if outputs.input is not None else None,
+                    kill_with_launcher=True,
+                    policy=self.policy,
+                    security=self.security,
+                )
+            self.trace.phase("create the pod")
+            driver = Driver(pod, Events(pod, outputs, self.events).tell, outputs.tail_of)
+            left: CleanupErrors | None = None
+            try:
+                with pod:
+                    control.handlers = self._handlers(driver, outputs)
+                    supervisor = self._start(driver, outputs)
+                    supervisor.control = control
+                    supervisor.watch()
+            except CleanupErrors as error:
+                left = error  # told at the end: how the containers ended matters no less
+            control.close(left)
+            self.trace.phase("watch and remove the pod")
+            supervisor.drain()
+            ran = driver.life.have_run()
+            statuses = [status for name in ran if (status := pod.containers[name].status) is not None]
+            if statuses:
+                outputs.err.write(closing_table(statuses, supervisor.timed_out, driver.life.restarts()).encode())
+            life = driver.life
+            if life.failed and life.reason and driver.error is None:
+                outputs.err.write(encode_message(f"pod {spec.metadata.name}: {life.reason}: {life.message}"))
+            supervisor.flush()
+        self.trace.save(pod)
+        if self.trace.complaint:
+            say(f"the trace: {self.trace.complaint}")
+        if self.format is not None:
+            show(render(pod_document(driver), self.format), end="")
+        if left is not None:
+            raise left
+        if driver.error is not None:
+            raise driver.error
+        lost = self.trace.complaint or (outputs.broken is not None and not outputs.broken.unread)
+        return self._exit_status(driver, supervisor) or (FAILED if lost else 0)
+
+    def _start(self, driver: Driver, outputs: Outputs) -> Supervisor:
+        self.stop_signals.give_up = None
+        if self.stop_signals.take():
+            raise KeyboardInterrupt  # it came while the pod was created: nothing has run, nothing needs grace
+        supervisor = Supervisor(driver, outputs, self.stop_signals, self.timeout_s, self.object_files)
+        driver.begin()
+        self.trace.phase("start the containers")
+        for warning in driver.pod.sandbox.pause.warnings:
+            outputs.err.write(encode_message(f"warning: pause: {warning}"))
+        self.trace.save(driver.pod)
+        return supervisor
+
+    def _handlers(self, driver: Driver, outputs: Outputs) -> dict[str, Handler]:
+        """What other commands may ask for, by its verb."""
+
+        def debug(request: Request) -> None:
+            from pyrun_runtime.debug import debug_pod
+
+            debug_pod(driver, outputs, self.security, request["container"])
+
+        def resize(request: Request) -> None:
+            from pyrun_runtime.resize import resize_pod
+
+            name = request["container"] or _only_container(driver.pod.spec)
+            amounts = request["requests"], request["limits"]
+            resize_pod(driver, self.admission, self.policy.pids_max, name, *amounts)
+
+        def act(request: Request) -> Mapping[str, object] | Later | None:
+            from pyrun_runtime.act import perform
+
+            return perform(driver, request)
+
+        acts: dict[str, Handler] = dict.fromkeys(ACTS, act)
+        return {"debug": debug, "resize": resize, "status": lambda _request: pod_document(driver), **acts}
+
+    def _exit_status(self, driver: Driver, supervisor: Supervisor) -> int:
+        """124 if the time was over; that of the regular containers; of a pod that failed for another reason, 1."""
+        if supervisor.time_over:
+            return TIMED_OUT
+        regular = [driver.pod.containers.get(each.name) for each in self.spec.containers]
+        statuses = [each.status for each in regular if each is not None and each.status is not None]
+        failed = driver.life.failed or len(statuses) < len(regular)
+        return exit_status(statuses, supervisor.timed_out) or (FAILED if failed else 0)
 
 
-def _start(pod: Pod, outputs: Outputs, stop_signals: StopSignals, timeout_s: float | None, trace: Trace) -> Supervisor:
-    stop_signals.give_up = None
-    if stop_signals.take():
-        raise KeyboardInterrupt  # it came while the pod was created: nothing has run, nothing needs grace
-    pod.start()
-    trace.phase("start the containers")
-    for warning in pod.warnings:
-        outputs.err.write(encode_message(f"warning: {warning}"))
-    trace.save(pod)
-    return Supervisor(pod, outputs, stop_signals, timeout_s)
+def _only_container(pod: PodSpec) -> str:
+    names = [container.name for container in pod.containers]
+    if len(names) > 1:
+        raise UsageError(f"pod {pod.metadata.name} has several containers: --container {' or '.join(names)}")
+    return names[0]
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    from pyrun_runtime.cli.main import explain
+
+    return explain(error)
+
+
+def _input_of(spec: PodSpec) -> Input | None:
+    """For a pod that reads our input or has a terminal."""
+    every = (*spec.init_containers, *spec.containers, *spec.ephemeral_containers)
+    if not any([each.stdin or each.tty for each in every]):
+        return None
+    from pyrun_runtime.cli.input import Input
+
+    return Input(spec)
 
 
 def _located(error: SpecError, source: str) -> SpecError:

@@ -60,7 +60,7 @@ def send_pidfd(options: Options, pidfd: int) -> None:
     """To ``--pidfd-socket``, if there is one."""
     path = options.get("pidfd-socket")
     if path:
-        from pyrun_runtime.oci.unix_socket import connect, send_fd
+        from pyrun_runtime.unix_socket import connect, send_fd
 
         connection = connect(path)
         try:

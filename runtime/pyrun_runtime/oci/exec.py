@@ -26,7 +26,7 @@ from pyrun_runtime.oci.exec_process import PROCESS_OPTIONS, PROCESS_OPTIONS_HELP
 from pyrun_runtime.oci.explain import ProgramFailed, explain
 from pyrun_runtime.oci.options import container_id
 from pyrun_runtime.oci.store import CONFIG, write_file
-from pyrun_runtime.oci.terminal import Console
+from pyrun_runtime.terminal import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import errno
 import os
 import select
 
-from pyrun_runtime.oci.terminal import RawInput, copy_size
+from pyrun_runtime.terminal import RawInput, copy_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

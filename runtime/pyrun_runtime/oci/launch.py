@@ -33,7 +33,7 @@ from pyrun_runtime.oci.new_cgroup import NewCgroup, place_cgroup
 from pyrun_runtime.oci.notify import with_notify
 from pyrun_runtime.oci.record import format_record
 from pyrun_runtime.oci.store import CONFIG, RECORD, State, write_file
-from pyrun_runtime.oci.terminal import Console
+from pyrun_runtime.terminal import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

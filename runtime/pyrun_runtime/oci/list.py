@@ -6,6 +6,7 @@ import os
 
 from pyrun import NotFound
 from pyrun_runtime.cli.message import UsageError, show
+from pyrun_runtime.columns import align
 from pyrun_runtime.oci.container import read_status
 from pyrun_runtime.oci.json_text import to_json
 from pyrun_runtime.oci.state import full_state
@@ -70,8 +71,7 @@ def read_all(context: Context) -> list[dict[str, object]]:
 def table(containers: list[dict[str, object]]) -> list[str]:
     rows = [[heading for heading, _ in COLUMNS]]
     rows += [[str(container[field]) for _, field in COLUMNS] for container in containers]
-    widths = [max([len(row[i]) for row in rows]) for i in range(len(COLUMNS))]
-    return ["   ".join([cell.ljust(width) for cell, width in zip(row, widths)]).rstrip() for row in rows]
+    return align(rows)
 
 
 def _user_name(uid: int) -> str:

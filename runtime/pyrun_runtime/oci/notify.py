@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun import ForeignProcess, OciSpec
     from pyrun_runtime.oci.store import Entry
-    from pyrun_runtime.oci.unix_socket import Socket
+    from pyrun_runtime.unix_socket import Socket
 
 VARIABLE = "NOTIFY_SOCKET"
 DIRECTORY = "notify"
@@ -52,7 +52,7 @@ class Notifications:
         self._pid = pid
         self._socket: Socket | None = None
         if host_socket() and os.path.isdir(path):
-            from pyrun_runtime.oci.unix_socket import bind_datagram  # most containers never need a socket
+            from pyrun_runtime.unix_socket import bind_datagram  # most containers never need a socket
 
             self._socket = bind_datagram(f"{path}/{NAME}", 0o777)
 
@@ -87,7 +87,7 @@ class Notifications:
 def _tell_host(pid: int) -> None:
     from _socket import SOCK_DGRAM
 
-    from pyrun_runtime.oci.unix_socket import connect
+    from pyrun_runtime.unix_socket import connect
 
     connection = connect(host_socket(), SOCK_DGRAM)
     try:

@@ -18,6 +18,7 @@ from pyrun.value import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from types import TracebackType
 
     from pyrun.kernel.process import ExitStatus
     from pyrun.kernel.spawn import HasFileno
@@ -75,22 +76,58 @@ def run(
 ) -> Outcome:
     """Run *argv* in fresh *namespaces* and in a cgroup of its own, wait for its end, and leave nothing behind.
 
-    *fds* gives the command descriptors by number; 0, 1 and 2 are this process's unless given. *cgroup* names the group below the
-    root of the hierarchy; without it a new name is made. What the command leaves running is killed.
+    *fds* gives the command descriptors by number; 0, 1 and 2 are this process's unless given. After *timeout_s* seconds it is
+    killed, which is no error but told (``timed_out``). *cgroup* names the group below the root of the hierarchy; without it a
+    new name is made. What the command leaves running is killed.
 
     Raises :class:`ExecError` if there is no such program, :class:`Unsupported` if a limit cannot be applied.
     """
-    name = cgroup if cgroup is not None else f"pyrun/run-{os.getpid()}-{os.urandom(4).hex()}"
-    with Cgroup.create(name, limits=limits, optional_controllers=ACCOUNTED) as group:
-        given = {f"fd {number}": fd for number, fd in (fds or {}).items()}
-        plan = plan_command(argv, env, namespaces)
-        steps = (*plan[:-1], *_duplicates(fds or {}), plan[-1])
-        started_s = time.monotonic()
-        with spawn(steps, namespaces=namespaces, cgroup=group, fds=given) as process:
-            timed_out = process.wait(timeout_s) is None
-            group.kill()
-            status = process.wait_status()
-        return _outcome(group, status, time.monotonic() - started_s, timed_out)
+    with Command(argv, limits=limits, env=env, namespaces=namespaces, fds=fds, cgroup=cgroup) as command:
+        timed_out = command.process.wait(timeout_s) is None
+        command.group.kill()
+        command.process.wait()
+        return command.outcome(timed_out)
+
+
+class Command:
+    """A command of :func:`run` while it runs. Whoever has one waits for ``process``, kills ``group``, and asks for the outcome.
+    At the end of the block nothing of it is left."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        limits: Limits | None,
+        env: Mapping[str, str] | None,
+        namespaces: Collection[str],
+        fds: Mapping[int, HasFileno | int] | None,
+        cgroup: str | None,
+    ) -> None:
+        name = cgroup if cgroup is not None else f"pyrun/run-{os.getpid()}-{os.urandom(4).hex()}"
+        self.group = Cgroup.create(name, limits=limits, optional_controllers=ACCOUNTED)
+        try:
+            given = {f"fd {number}": fd for number, fd in (fds or {}).items()}
+            plan = plan_command(argv, env, namespaces)
+            steps = (*plan[:-1], *_duplicates(fds or {}), plan[-1])
+            self._started_s = time.monotonic()
+            self.process = spawn(steps, namespaces=namespaces, cgroup=self.group, fds=given)
+        except BaseException as error:
+            self.group.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def outcome(self, timed_out: bool) -> Outcome:
+        """Once ``process`` has been waited for, and its group killed."""
+        status = self.process.wait_status()
+        return _outcome(self.group, status, time.monotonic() - self._started_s, timed_out)
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self.group, self.process:
+            pass
 
 
 def _duplicates(fds: Mapping[int, object]) -> list[Step]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 
+from pyrun.container.layout import MESSAGE_PATH
 from pyrun.container.root_plan import ROOT, clean_path, has_user_namespace
 from pyrun.kernel.step import Attach, MakeDirectory, MakeNode, MakeSymlink, OpenTree
 from pyrun.spec.oci import OciDevice
@@ -53,6 +54,13 @@ def make_devices(spec: OciSpec, mounts: tuple[Mount, ...]) -> list[Step]:
             path, at = _in_dev(f"/dev/{name}", dev)
             steps.append(MakeSymlink(path, target, at=at, keep=dev is None))
     return steps
+
+
+def make_message_file(mounts: tuple[Mount, ...]) -> list[Step]:
+    """/dev/termination-log, for every user to write; none in a /dev that is not the container's own."""
+    ours = [mount.tree for mount in mounts if mount.target == "/dev" and mount.is_new]
+    name = MESSAGE_PATH.removeprefix("/dev/")
+    return [MakeNode(name, stat.S_IFREG | NODE_MODE, 0, 0, ours[-1])] if ours and not _is_dev_bound(mounts) else []
 
 
 def _is_dev_bound(mounts: tuple[Mount, ...]) -> bool:

@@ -10,6 +10,7 @@ from pyrun.container.process import (
     memory_and_personality,
     new_session,
     new_terminal,
+    own_pipes,
     run_program,
     security_labels,
 )
@@ -49,10 +50,12 @@ def plan_exec(
     """
     setting = setting or Setting(joined=tuple(kinds), death_signal=death_signal, gated=False)
     terminal = [new_terminal(process, "/dev/pts/ptmx", ROOT)] if process.terminal and setting.console else []
+    pipes = [] if terminal else own_pipes(process, spec.linux.uid_mappings, setting)
     first, last = exec_affinity(process)
     return (
         *first,
         *before_namespaces(process),
+        *pipes,
         *memory_and_personality(spec.linux),
         *security_labels(process),
         *join_container(kinds),

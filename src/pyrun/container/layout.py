@@ -6,6 +6,8 @@ from pyrun.value import Value
 
 SHARED_MEMORY = "shm"
 SCRATCH = "/tmp"  # a directory to mount on in passing, which a sandbox has as every machine does
+MESSAGES = "messages"
+MESSAGE_PATH = "/dev/termination-log"  # Kubernetes' default
 ETC_FILES = ("hosts", "hostname", "resolv.conf")
 SUB_PATH_MARK = "/./"  # in the source of a mount: what comes after it is looked up inside of what comes before
 OVERLAY_ANNOTATION = "dev.pyrun.rootfs"  # "overlay": the root is an image, below a layer of the container's own
@@ -26,6 +28,10 @@ class PodPaths(Value):
 
     def etc_file(self, name: str) -> str:
         return f"{self.sandbox}/etc/{name}"
+
+    def message_file(self, container: str) -> str:
+        """What a container has at a terminationMessagePath of its own."""
+        return f"{self.sandbox}/{MESSAGES}/{container}"
 
     def memory_volume(self, name: str) -> str:
         return f"{self.sandbox}/volumes/{name}"

@@ -12,7 +12,7 @@ The order of the steps is the whole of the matter, and it is the order of the fu
 
 from __future__ import annotations
 
-from pyrun.container.device_plan import make_devices, open_devices
+from pyrun.container.device_plan import make_devices, make_message_file, open_devices
 from pyrun.container.process import (
     TERMINAL,
     become,
@@ -20,6 +20,7 @@ from pyrun.container.process import (
     memory_and_personality,
     new_session,
     new_terminal,
+    own_pipes,
     run_program,
     security_labels,
 )
@@ -88,7 +89,8 @@ class Setting(Value):
 
     ``bundle`` is what relative paths begin at; ``no_pivot`` takes chroot(2) for pivot_root(2); ``links`` are the sources that are
     symlinks, as :func:`~pyrun.container.root_plan.read_links` finds them; ``cgroup`` is the directory of the container's cgroup,
-    for a container that may not mount cgroup2.
+    for a container that may not mount cgroup2. With ``init`` the program is a child of pyrun-init, in the slot of
+    that name; with ``message_file`` its /dev has one for Kubernetes' termination message.
     """
 
     joined: tuple[str, ...] = ()
@@ -109,6 +111,8 @@ class Setting(Value):
     no_pivot: bool = False
     links: tuple[tuple[str, str], ...] = ()
     cgroup: str = ""
+    init: bool = False
+    message_file: bool = False
 
 
 class ContainerPlan(Value):
@@ -137,6 +141,7 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
     steps: Plan = (
         *([Checkpoint(PLACED)] if setting.placed else []),
         *before_namespaces(process),
+        *own_pipes(process, spec.linux.uid_mappings, setting),
         *(() if goes_on else session),
         *open_sources(spec, mounts, setting, sandbox=False),
         *open_devices(spec, mounts),
@@ -148,10 +153,11 @@ def plan_container(spec: OciSpec, setting: Setting | None = None) -> ContainerPl
         *security_labels(process),
         *_furnish_namespaces(spec, own, by_slot),
         *open_sources(spec, mounts, setting, sandbox=True),
-        *make_overlay(spec),
+        *make_overlay(spec, setting),
         # Hooks know the root by its path on the host, and find it there only if it lies over itself.
         *mount_all(mounts, setting, spec.root.path if has_early_hooks(spec) else "/"),
         *make_devices(spec, mounts),
+        *(make_message_file(mounts) if setting.message_file else ()),
         *_terminal(mounts, process, setting),
         *hide(spec, mounts, setting),
         *([Checkpoint(HOOKS)] if has_early_hooks(spec) else []),

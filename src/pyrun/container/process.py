@@ -41,14 +41,15 @@ from pyrun.spec.oci import OciCapabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pyrun.container.plan import Setting
     from pyrun.kernel.step import Step
-    from pyrun.spec.oci import OciLinux, OciProcess, OciScheduler
+    from pyrun.spec.oci import OciIdMapping, OciLinux, OciProcess, OciScheduler
 
 STDIO = ("stdin", "stdout", "stderr")
 CONSOLE = "console"
+INIT = "pyrun-init"
 TERMINAL = "terminal"
 FIRST_PRESERVED = 3
 
@@ -128,6 +129,13 @@ def before_namespaces(process: OciProcess) -> list[Step]:
     return steps
 
 
+def own_pipes(process: OciProcess, mappings: Sequence[OciIdMapping], setting: Setting) -> list[Step]:
+    """Of a pod's container, whose program may open /dev/stdout anew: its pipes become its user's, if that is not the machine's
+    root. What else it has is the launcher's: a terminal, a file. Early, while the machine's ids can be given."""
+    uid = process.user.uid + (mappings[0].host_id if mappings else 0)
+    return [OwnStdio(uid, *STDIO, only_pipes=True)] if uid and setting.joined else []
+
+
 def new_session(setting: Setting) -> list[Step]:
     if not setting.new_keyring:
         return [NewSession()]
@@ -164,7 +172,7 @@ def become(process: OciProcess, setting: Setting, filtered: bool) -> list[Step]:
     steps: list[Step] = [ChangeDirectory(process.cwd, at=ROOT, create_mode=0o755), *_scheduling(process)]
     user, sets = process.user, capability_sets(process.capabilities, setting)
     steps.append(LimitBoundingSet(sets["bounding"]))
-    if user.uid and not setting.joined:
+    if user.uid and (not setting.joined or TERMINAL in _stdio(process, setting)):
         steps.append(OwnStdio(user.uid, *_stdio(process, setting)))
     steps.append(SetUser(user.uid, user.gid, user.additional_gids))
     permitted = sets["permitted"] | (ADMIN_MASK if filtered and _needs_admin(process, sets) else 0)
@@ -238,6 +246,8 @@ def run_program(seccomp: Mapping[str, object] | None, process: OciProcess, setti
     listened = _is_listened(seccomp)
     filtering = [] if seccomp is None else _filter(seccomp, process, setting, listened)
     filter_and_gate = [*filtering, *gate] if listened else [*gate, *filtering]
+    if setting.init:
+        return [*steps, *filter_and_gate, Exec((INIT, *process.args), process.env, file=INIT)]
     return [*steps, *filter_and_gate, Exec(process.args, process.env)]
 
 

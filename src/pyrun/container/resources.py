@@ -126,6 +126,14 @@ def oom_score_adj(qos_class: str, memory_request_bytes: int, node_memory_bytes: 
     return min(BEST_EFFORT_OOM_SCORE_ADJ - 1, max(1000 + GUARANTEED_OOM_SCORE_ADJ, adjust))
 
 
+def page_size_name(size_bytes: int) -> str:
+    """A size of huge pages as the files of hugetlb have it: ``2MB``, ``1GB`` (mm/hugetlb_cgroup.c, mem_fmt)."""
+    for shift, unit in ((30, "GB"), (20, "MB"), (10, "KB")):
+        if size_bytes >= 1 << shift:
+            return f"{size_bytes >> shift}{unit}"
+    return f"{size_bytes}B"
+
+
 # ---- io --------------------------------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,10 @@ ROOT = "root"
 IMAGE = "image"
 LAYERS = "layers"
 USER_NAMESPACE = "namespace user"
+# The root of a user namespace may mount these file systems only where they can be seen already, whole (mount_too_revealing of
+# fs/namespace.c). A sandbox has none of them, so the host's are there while the container's are mounted, and go with the old
+# root.
+VISIBLE = ("/proc", "/sys")
 
 # File systems without files of their own, or with labels of their own: they take no context.
 UNLABELLED = ("proc", "sysfs", "cgroup2", "mqueue", "devpts")
@@ -130,8 +134,18 @@ def open_root(spec: OciSpec, setting: Setting) -> list[Step]:
     """The directory of the root file system, detached: in slot ``root``, or as the lower layer of what will be the root."""
     path = _from_bundle(spec.root.path, setting, "/root/path")
     if _has_overlay(spec):
-        return [OpenTree(path, IMAGE, recursive=False)]
+        mapped = USER_NAMESPACE if has_user_namespace(spec) else None
+        image = OpenTree(path, IMAGE, recursive=False, id_map=mapped)
+        return [image, *(_open_visible() if setting.joined and mapped else [])]
     return [OpenTree(path, ROOT, propagation="slave" if _base_propagation(spec) == "slave" else "private")]
+
+
+def _open_visible() -> list[Step]:
+    return [OpenTree(path, _visible_slot(path), recursive=False, propagation="private") for path in VISIBLE]
+
+
+def _visible_slot(path: str) -> str:
+    return f"the host's {path}"
 
 
 def _has_overlay(spec: OciSpec) -> bool:
@@ -268,7 +282,7 @@ def _link_of(mount: Mount, setting: Setting) -> str:
 # ---- the root --------------------------------------------------------------------------------------------------------
 
 
-def make_overlay(spec: OciSpec) -> list[Step]:
+def make_overlay(spec: OciSpec, setting: Setting) -> list[Step]:
     """A fresh overlay above the image, in slot ``root``.
 
     Its layers must be attached somewhere while it is made (kernels before 6.15 take no detached ones). A tmpfs that holds the
@@ -276,15 +290,20 @@ def make_overlay(spec: OciSpec) -> list[Step]:
     """
     if not _has_overlay(spec):
         return []
+    mapped = has_user_namespace(spec)
+    # In a user namespace the overlay's own notes are attributes that its root may write (Linux 5.11).
+    options = ("lowerdir=lower", "upperdir=upper", "workdir=work", *(("userxattr",) if mapped else ()))
+    visible = VISIBLE if mapped and setting.joined else ()
     return [
         NewMount("tmpfs", LAYERS, ("mode=0755",), source="pyrun-layers"),
         Attach(LAYERS, SCRATCH),
+        *[Attach(_visible_slot(path), path, at=LAYERS, create=True) for path in visible],
         Attach(IMAGE, "lower", at=LAYERS, create=True),
         MakeDirectory("upper", at=LAYERS),
         MakeDirectory("work", at=LAYERS),
         ChangeDirectory(".", at=LAYERS),
         # A device node that the image brings is none of the container's devices.
-        NewMount("overlay", ROOT, ("lowerdir=lower", "upperdir=upper", "workdir=work"), ("nodev",), source="overlay"),
+        NewMount("overlay", ROOT, options, ("nodev",), source="overlay"),
     ]
 
 

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from pyrun.errors import StepError
+    from pyrun.kernel.monitor import Monitor
     from pyrun.kernel.process import Process
     from pyrun.kernel.spawn import Created, HasFileno
     from pyrun.kernel.step import Step
 
 READY_FD = 3
+MONITORED_AS = "/pause"  # what no container can be called
 
 
 class PauseProcess:
@@ -29,11 +31,15 @@ class PauseProcess:
     others may be started before that, with a plan that waits for it (:class:`~pyrun.kernel.step.Await`).
     """
 
-    def __init__(self, process: Process, setup: Created, ready: Fd) -> None:
-        self.process = process
+    def __init__(self, setup: Created, ready: Fd) -> None:
         self.ready = ready
         self._setup = setup
         self._ready = self._started = False
+
+    @property
+    def process(self) -> Process:
+        """The one that is pause, once it is ready: a plan may go on in a child."""
+        return self._setup.process
 
     @property
     def warnings(self) -> list[StepError]:
@@ -56,8 +62,10 @@ class PauseProcess:
         namespaces: Collection[str] = (),
         cgroup: HasFileno | None = None,
         fds: Mapping[str, HasFileno | int] | None = None,
+        monitor: Monitor | None = None,
     ) -> PauseProcess:
-        """Let a child run *plan* and become pause, and return without waiting for it: see :meth:`wait_ready`.
+        """Let a child run *plan* and become pause, and return without waiting for it: see :meth:`wait_ready`. With a *monitor*
+        it is that one's child.
 
         The plan's slots ``program`` and ``ready`` are filled here; it ends in :data:`PAUSE_STEPS`, or they are added.
         """
@@ -66,11 +74,13 @@ class PauseProcess:
             with child_ready:
                 given = {**(fds or {}), "program": program_fd("pyrun-pause"), "ready": child_ready}
                 steps = plan if plan[-len(PAUSE_STEPS) :] == PAUSE_STEPS else (*plan, *PAUSE_STEPS)
-                setup = create(steps, namespaces=namespaces, cgroup=cgroup, fds=given)
+                setup = create(
+                    steps, namespaces=namespaces, cgroup=cgroup, fds=given, monitor=monitor, name=MONITORED_AS
+                )
         except BaseException:
             ready.close()
             raise
-        return cls(setup.process, setup, ready)
+        return cls(setup, ready)
 
     @classmethod
     def start(

@@ -12,7 +12,7 @@ from pyrun._core import lib
 from pyrun.errors import KernelError, StateError
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.poll import poll_ms
-from pyrun.linux.pidfd import pidfd_send_signal, waitid
+from pyrun.linux.pidfd import pidfd_open, pidfd_send_signal, waitid
 from pyrun.value import Value
 
 TYPE_CHECKING = False
@@ -114,11 +114,17 @@ class Process:
         return self.signal(SIGKILL)
 
     def poll(self) -> ExitStatus | None:
-        """Reap the process if it has ended."""
+        """How it ended, reaping it, or None if it still runs. Never blocks.
+
+        Raises :class:`StateError` if it was closed before it was reaped.
+        """
         return self._reap()
 
     def wait(self, timeout_s: float | None = None) -> ExitStatus | None:
-        """Wait for the end and reap. None when *timeout_s* has run out first; without one never None."""
+        """Wait for the end and reap. None when *timeout_s* seconds have run out first; without one never None.
+
+        Any number of threads may wait. Raises :class:`StateError` if the process was closed.
+        """
         deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while self._status is None:
             left_s = deadline_s - time.monotonic()
@@ -132,7 +138,7 @@ class Process:
         return self._status
 
     def wait_status(self) -> ExitStatus:
-        """:meth:`wait` without a limit."""
+        """:meth:`wait` without a limit, and so without None."""
         status = self.wait()
         assert status is not None
         return status
@@ -157,6 +163,10 @@ class Process:
             self.kill()
             self.wait()
         self.close()
+
+    def successor(self, pid: int) -> Process:
+        """The process that this one's plan went on in: a child of our own, too."""
+        return Process(pid, Fd.adopt(pidfd_open(pid)))
 
     def _ends_within(self, timeout_s: float) -> bool:
         poll = select.poll()

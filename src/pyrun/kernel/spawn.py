@@ -27,7 +27,7 @@ from pyrun.kernel.step import (
     namespace_flags,
 )
 from pyrun.linux.call import convert
-from pyrun.linux.pidfd import pidfd_getfd, pidfd_open
+from pyrun.linux.pidfd import pidfd_getfd
 from pyrun.linux.process import clone3
 from pyrun.linux.process import land as land_flight
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn, Protocol
 
+    from pyrun.kernel.monitor import Monitor
     from pyrun.kernel.step import Gate, Plan, Step
     from pyrun.linux.process import Flight
 
@@ -74,7 +75,7 @@ class Created:
         names: Collection[str],
         gates: Sequence[Gate],
         process: Process,
-        flight: Flight,
+        flight: Flight | None,
         report: Fd,
         gate: Fd | None,
         plan_fd: Fd,
@@ -201,8 +202,9 @@ class Created:
         pid = int.from_bytes(os.pread(self._plan_fd.fileno(), 4, BORN_PID_OFFSET), "little")
         if pid:
             self._may_be_born = False
-            first, self.process = self.process, Process(pid, Fd.adopt(pidfd_open(pid)))
-            first.end()
+            first, self.process = self.process, self.process.successor(pid)
+            if first is not self.process:
+                first.end()
 
     def _close(self) -> None:
         for fd in (self._report, self._gate, self._plan_fd):
@@ -260,6 +262,8 @@ def create(
     uid_map: str | None = None,
     gid_map: str | None = None,
     report: tuple[Fd, Fd] | None = None,
+    monitor: Monitor | None = None,
+    name: str = "",
 ) -> Created:
     """Clone a child that runs *plan*, and return without waiting for it.
 
@@ -267,6 +271,7 @@ def create(
     directory) and in *pid_namespace* (a pidfd, or a namespace descriptor). *fds* gives the plan's slots their descriptors, which
     stay the caller's. With a ``user`` namespace, *uid_map* and *gid_map* are the lines of user_namespaces(7), which must map 0.
     *report* are the ends, for reading and for writing, of what the child reports through instead of a pipe; they become ours.
+    With a *monitor* the child is that one's, and called *name* there.
 
     Raises :class:`KernelError` with the call that failed; then there is no child. :class:`StateError` where SIGCHLD is ignored.
     """
@@ -290,12 +295,19 @@ def create(
         report_fd, child_report = report or _pipe(owned)
         child_gate, gate = _pipe(owned) if gated else (None, None)
         gate_fd = child_gate.fileno() if child_gate else -1
-        plan_fd = _plan_file(encode_plan(steps, numbers, child_report.fileno(), gate_fd, _fault))
+        inherited = [*numbers.values(), child_report.fileno(), *([gate_fd] if gated else [])]
+        known = inherited if monitor is None else range(len(inherited))
+        given = dict(zip(numbers, known, strict=False))
+        ends = known[len(numbers)], known[-1] if gated else -1
+        plan_fd = _plan_file(encode_plan(steps, given, *ends, _fault))
         owned.append(plan_fd)
-        keep = {*numbers.values(), child_report.fileno(), plan_fd.fileno(), *([gate_fd] if gated else [])}
-        process, flight = _clone(
-            _clone_flags(namespaces), plan_fd.fileno(), keep, cgroup, pid_namespace, uid_map, gid_map
-        )
+        flags, at = _clone_flags(namespaces), plan_fd.fileno()
+        if monitor is None:
+            process, flight = _clone(flags, at, {*inherited, at}, cgroup, pid_namespace, uid_map, gid_map)
+        else:
+            born = {"cgroup": cgroup, "pid_namespace": pid_namespace}
+            process = monitor.spawn(at, inherited, name=name, flags=flags, uid_map=uid_map, gid_map=gid_map, **born)
+            flight = None
     except BaseException:
         _close_all(*owned)
         raise

@@ -76,12 +76,14 @@ class SetUser(Step):
 
 
 class OwnStdio(Step):
-    """fchown(2) of the descriptors in three slots: so that ``uid`` can open /dev/stdout, or its terminal. Shared devices stay."""
+    """fchown(2) of the descriptors in three slots: so that ``uid`` can open /dev/stdout, or its terminal. Shared devices stay,
+    and with ``only_pipes`` whatever is no pipe."""
 
     uid: int
     stdin: str
     stdout: str
     stderr: str
+    only_pipes: bool = False
     kind = "STDIO_OWNER"
     reason = "the program may open its own descriptors anew"
 
@@ -89,7 +91,11 @@ class OwnStdio(Step):
         return f"owner {self.uid} of {self.stdin}, {self.stdout}, {self.stderr}"
 
     def fields(self, encoder: Encoder) -> Fields:
-        return tuple([encoder.slot(name) for name in (self.stdin, self.stdout, self.stderr)]), (), (self.uid,)
+        return (
+            tuple([encoder.slot(name) for name in (self.stdin, self.stdout, self.stderr)]),
+            (),
+            (self.uid, self.only_pipes),
+        )
 
 
 class SetCapabilities(Step):

@@ -89,6 +89,20 @@ def _c_string(text: str | None) -> object:
     return ffi.NULL if text is None else ffi.new("char[]", encode_text(text))
 
 
+def set_file_ids(uid: int, gid: int) -> None:
+    """Whose new files are to be, and as whom files are opened.
+
+    Kernel: setfsuid(2), setfsgid(2).
+    Affects: the calling thread. With a uid that is not 0 it has none of the capabilities that concern files, such as
+    CAP_DAC_OVERRIDE, and back at 0 it has them again.
+    Raises: PermissionError without CAP_SETUID and CAP_SETGID: the calls themselves report nothing.
+    """
+    for change, wanted in ((lib.sys_setfsgid, gid), (lib.sys_setfsuid, uid)):
+        change(wanted)
+        if change(0xFFFFFFFF) != wanted:
+            raise PermissionError(1, "setfsuid(2)")
+
+
 def set_child_subreaper(wanted: bool) -> None:
     """Whether orphans among the descendants become children of this process instead of init's.
 

@@ -17,7 +17,7 @@ from pyrun.pod.status import ContainerStatus, exit_reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pyrun.errors import StepError
     from pyrun.kernel.cgroup import Cgroup
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 class PodContainer:
-    """A container that has been created. ``state`` is OCI's word: created, running or stopped."""
+    """A container that has been created. ``state`` is OCI's word: created, running or stopped; ``status`` is None until it has
+    ended and :meth:`poll` has seen that. ``cgroup`` and ``plan`` are what it was made in and with."""
 
     def __init__(self, name: str, cgroup: Cgroup, setup: Created, plan: ProcessPlan) -> None:
         self.name = name
@@ -37,6 +38,7 @@ class PodContainer:
         self.status: ContainerStatus | None = None
         self._setup = setup
         self._started_s = 0.0
+        self.listeners: set[Callable[[], object]] = set()  # the pod's, see there
         self._execs: list[tuple[Process, Process]] = []  # what exec() gave away, and our own hold of the same process
 
     @property
@@ -66,22 +68,22 @@ class PodContainer:
 
     @property
     def stamps(self) -> list[tuple[int, int]]:
-        """When each step began and ended, once it runs."""
+        """(begin, end) of each step in nanoseconds of CLOCK_MONOTONIC, once it runs; (0, 0) for one that was not done."""
         return self._setup.stamps
 
     def wait_created(self) -> None:
-        """Wait until the plan has reached the gate."""
+        """Wait until the plan has reached the gate. Raises :class:`StepError`, :class:`ExecError` or :class:`KernelError`."""
         self._setup.wait_created()
 
     def open_gate(self) -> None:
-        """Let the program start."""
+        """Let the program start. Raises :class:`StateError` if it was let before."""
         if self._started_s:
             raise StateError(f"container {self.name}", self.state, "created")
         self._started_s = time.monotonic()
         self._setup.open_gate()
 
     def wait_started(self) -> None:
-        """Wait until the program runs."""
+        """Wait until the program runs. Raises as :meth:`wait_created`."""
         self._setup.wait_started()
 
     def exec(
@@ -91,11 +93,13 @@ class PodContainer:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         stdio: tuple[int, int, int] | None = None,
+        cgroup: Cgroup | None = None,
     ) -> Process:
         """Run another program in the container: in its namespaces and cgroup, with its capabilities, user and filter.
 
         What is not said is as for the container's own program; *stdio* are descriptors for 0, 1 and 2, which stay the caller's:
-        without them it reads /dev/null and writes where this process writes. It ends with the container, if not before.
+        without them it reads /dev/null and writes where this process writes. *cgroup* is one below the container's, where
+        it is to be alone. It ends with the container, if not before.
 
         Raises :class:`StateError` unless the container runs, :class:`ExecError` if there is no such program.
         """
@@ -106,15 +110,17 @@ class PodContainer:
         assert oci.process is not None
         variables = None if env is None else [f"{name}={value}" for name, value in env.items()]
         death_signal = next((step.signal for step in self.plan.steps if isinstance(step, ParentDeathSignal)), 0)
-        steps = plan_exec(oci, exec_process(oci.process, argv, variables, cwd), self._namespaces(), death_signal)
+        steps = plan_exec(oci, exec_process(oci.process, argv, variables, cwd), self.namespaces, death_signal)
         with Fd.open("/dev/null", os.O_RDWR) as null:
             descriptors = zip(STDIO, stdio or (null.fileno(), 1, 2), strict=True)
-            process = self._spawn(steps, {CONTAINER: self.process, **dict(descriptors)})
+            process = self._spawn(steps, {CONTAINER: self.process, **dict(descriptors)}, cgroup or self.cgroup)
         try:
             self._execs.append((process, Process(process.pid, Fd.adopt(os.dup(process.fileno())))))
         except BaseException:  # no descriptor left: then nobody has it
             process.end()
             raise
+        for listener in tuple(self.listeners):
+            listener()
         return process
 
     def _reap_execs(self) -> None:
@@ -125,21 +131,22 @@ class PodContainer:
                 watched.close()
         self._execs = [pair for pair, over in zip(self._execs, ended, strict=True) if not over]
 
-    def _spawn(self, steps: Plan, fds: dict[str, HasFileno | int]) -> Process:
+    def _spawn(self, steps: Plan, fds: dict[str, HasFileno | int], cgroup: Cgroup) -> Process:
         try:
-            return spawn(steps, cgroup=self.cgroup, pid_namespace=self.process, fds=fds)
+            return spawn(steps, cgroup=cgroup, pid_namespace=self.process, fds=fds)
         except KernelError as error:
             if error.errno == errno.ESRCH:  # it has ended meanwhile
                 raise StateError(f"container {self.name}", "stopped", "running") from None
             raise
 
-    def _namespaces(self) -> tuple[str, ...]:
+    @property
+    def namespaces(self) -> tuple[str, ...]:
         """Those that are not the host's, but for the PID namespace, into which one is born."""
         entered = [step for step in self.plan.steps if isinstance(step, JoinNamespaces | Unshare)]
         return tuple(dict.fromkeys([kind for step in entered for kind in step.kinds]))
 
     def poll(self) -> ContainerStatus | None:
-        """Reap the process if it has ended."""
+        """How it ended, reaping it, or None if it still runs. Never blocks."""
         self._reap_execs()
         exit = self.process.poll() if self.status is None else None
         if exit is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pyrun.container.lower import PARENT_CGROUP, cgroup_name
+from pyrun.container.lower import CLASS_CGROUPS, PARENT_CGROUP, cgroup_name
 from pyrun.errors import NotFound, Unsupported
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.cgroup_tree import names_below
 from pyrun.kernel.undo import Undo
 from pyrun.linux.cgroupfs import find_root
 from pyrun.pod.plan import PAUSE_CGROUP
-from pyrun.pod.volume import remove_tree
+from pyrun.pod.remove import remove_tree
 
 
 def remove_leftovers(uid: str, directory: str) -> None:
@@ -20,18 +20,20 @@ def remove_leftovers(uid: str, directory: str) -> None:
     """
     undo = Undo(f"pod {uid}")
     undo.push(f"remove directory {directory}", remove_tree, directory)
-    undo.push(f"remove cgroup {cgroup_name(uid)}", _end_cgroup, cgroup_name(uid))
+    for parent in CLASS_CGROUPS.values():
+        undo.push(f"remove cgroup {cgroup_name(uid, parent)}", _end_cgroup, cgroup_name(uid, parent))
     undo.run()
 
 
 def kill_pod(uid: str) -> None:
     """SIGKILL to every process of pod *uid*, created or running; nothing if there is none. For a launcher that gives up:
     the creation that it is in the middle of then fails, and undoes itself."""
-    try:
-        with Cgroup.open(cgroup_name(uid)) as cgroup:
-            cgroup.kill()
-    except (NotFound, Unsupported):
-        pass
+    for parent in CLASS_CGROUPS.values():
+        try:
+            with Cgroup.open(cgroup_name(uid, parent)) as cgroup:
+                cgroup.kill()
+        except (NotFound, Unsupported):
+            continue
 
 
 def list_pods() -> tuple[str, ...]:
@@ -43,7 +45,9 @@ def list_pods() -> tuple[str, ...]:
     if root is None:
         return ()
     top = f"{root}/{PARENT_CGROUP}"
-    found = [name for name in names_below(top) if name.startswith("pod")]
+    found = [
+        name for parent in CLASS_CGROUPS.values() for name in names_below(f"{root}/{parent}") if name.startswith("pod")
+    ]
     for pool in [name for name in names_below(top) if name.startswith("pool-")]:
         found += [
             name for name in names_below(f"{top}/{pool}") if names_below(f"{top}/{pool}/{name}") != [PAUSE_CGROUP]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from pyrun.container.layout import PodPaths
-from pyrun.container.lower import PARENT_CGROUP, cgroup_name, lower_container, shared_namespaces, volume_source
+from pyrun.container.layout import MESSAGE_PATH, PodPaths
+from pyrun.container.lower import (
+    cgroup_name,
+    class_cgroup,
+    is_in_sandbox,
+    lower_container,
+    shared_namespaces,
+    volume_source,
+)
 from pyrun.container.plan import ContainerPlan, Setting, plan_container
 from pyrun.container.security import capability_mask
 from pyrun.errors import Unsupported
 from pyrun.kernel.pause import PAUSE_STEPS
-from pyrun.pod.sandbox_plan import etc_files, plan_sandbox
-from pyrun.spec.pod import EmptyDir
+from pyrun.pod.facts import facts_of
+from pyrun.pod.names import etc_files, kernel_hostname
+from pyrun.pod.sandbox_plan import plan_sandbox
+from pyrun.spec.environment import resolve_environment
 from pyrun.value import Value, replace
 
 TYPE_CHECKING = False
@@ -18,8 +27,9 @@ if TYPE_CHECKING:
 
     from pyrun.kernel.step import Plan
     from pyrun.pod.machine import Machine
+    from pyrun.spec.environment import Facts
     from pyrun.spec.oci import OciSpec
-    from pyrun.spec.pod import PodSpec
+    from pyrun.spec.pod import Container, PodSpec
 
 PAUSE_CGROUP = "_pause"  # not a DNS label, so no container can have this name
 
@@ -39,7 +49,8 @@ class ProcessPlan(Value):
 
 
 class PodPlan(Value):
-    """A pod's cgroup, the host paths that its launcher opens, pause, and the containers in the order of their creation."""
+    """A pod's cgroup, the host paths that its launcher opens, pause, and the containers in the order of their creation: init
+    containers first."""
 
     cgroup: str
     paths: PodPaths
@@ -53,15 +64,17 @@ def pod_paths(directory: str) -> PodPaths:
 
 
 def plan_pod(
-    pod: PodSpec, uid: str, directory: str, machine: Machine, death_signal: int = 0, parent: str = PARENT_CGROUP
+    pod: PodSpec, uid: str, directory: str, machine: Machine, death_signal: int = 0, parent: str | None = None
 ) -> PodPlan:
-    """Plan the pod *uid* whose directory is *directory*, as for :meth:`Pod.create`. Its cgroup is below *parent*.
+    """Plan the pod *uid* whose directory is *directory*, as for :meth:`Pod.create`. Its cgroup is below *parent*, or where pods
+    of its class are.
 
     Raises :class:`Unsupported` for a pod that *machine* cannot have. What a manifest can say wrong, its parser has refused.
     """
     pause = plan_pause(pod, machine, death_signal)
-    containers = plan_containers(pod, uid, directory, machine, death_signal, parent)
-    return PodPlan(cgroup_name(uid, parent), pod_paths(directory), pause, containers)
+    every = (*pod.init_containers, *pod.containers)
+    containers = plan_containers(pod, every, uid, directory, machine, death_signal, parent)
+    return PodPlan(cgroup_name(uid, parent or class_cgroup(pod)), pod_paths(directory), pause, containers)
 
 
 def plan_pause(pod: PodSpec, machine: Machine, death_signal: int = 0, bare: bool = False) -> ProcessPlan:
@@ -77,13 +90,21 @@ def _plan_pause(pod: PodSpec, machine: Machine, death_signal: int, bare: bool) -
     protect = bool(machine.capabilities & capability_mask(("CAP_SYS_RESOURCE",)))
     named = _named(pod, machine)
     steps = plan_sandbox(named, shared, files, death_signal, protect, machine.memory_bytes, bare)
-    return ContainerPlan((*steps, *PAUSE_STEPS), tuple([kind for kind in shared if kind == "pid"]))
+    cloned = tuple([kind for kind in shared if kind == "pid" and pod.host_users])
+    return ContainerPlan((*steps, *PAUSE_STEPS), cloned)
 
 
 def plan_containers(
-    pod: PodSpec, uid: str, directory: str, machine: Machine, death_signal: int = 0, parent: str = PARENT_CGROUP
+    pod: PodSpec,
+    containers: tuple[Container, ...],
+    uid: str,
+    directory: str,
+    machine: Machine,
+    death_signal: int = 0,
+    parent: str | None = None,
+    facts: Facts | None = None,
 ) -> tuple[ProcessPlan, ...]:
-    """The containers, in the order of their creation. Arguments as for :func:`plan_pod`."""
+    """Those *containers* of *pod*, in their order. Other arguments as for :func:`plan_pod`."""
     paths = pod_paths(directory)
     setting = Setting(
         joined=_held_namespaces(pod, machine),
@@ -93,22 +114,39 @@ def plan_containers(
         death_signal=death_signal,
     )
     named = _named(pod, machine)
+    known = facts or facts_of(machine, uid)
+    containers = tuple([resolve_environment(pod, each, known) for each in containers])
     specs = [
         lower_container(named, each, uid, paths, machine.memory_bytes, machine.capabilities, parent)
-        for each in pod.containers
+        for each in containers
     ]
-    plans = _remember((named, machine, death_signal), lambda: tuple([plan_container(oci, setting) for oci in specs]))
+    settings = [_setting_of(pod, each, setting) for each in containers]
+    pairs = zip(specs, settings, strict=True)
+    plans = _remember(
+        (named, containers, machine, death_signal), lambda: tuple([plan_container(oci, how) for oci, how in pairs])
+    )
     return tuple(
         [
             ProcessPlan(each.name, each.name, plan.clone_namespaces, plan.steps, oci)
-            for each, oci, plan in zip(pod.containers, specs, plans, strict=True)
+            for each, oci, plan in zip(containers, specs, plans, strict=True)
         ]
     )
 
 
+def _setting_of(pod: PodSpec, container: Container, setting: Setting) -> Setting:
+    default = container.termination_message_path == MESSAGE_PATH
+    return replace(setting, init=has_init(pod, container), message_file=default)
+
+
+def has_init(pod: PodSpec, container: Container) -> bool:
+    """Whether the container's program is to have an init above it. In a shared PID namespace pause is what reaps."""
+    return container.init and not pod.share_process_namespace
+
+
 def _named(pod: PodSpec, machine: Machine) -> PodSpec:
-    """A pod on the machine's network has the machine's name, unless it has one of its own."""
-    return pod if pod.hostname else replace(pod, hostname=machine.hostname)
+    """With the name that the kernel is told. A pod on the machine's network has the machine's, unless it has one of its own."""
+    name = kernel_hostname(pod) or machine.hostname
+    return pod if name == pod.hostname else replace(pod, hostname=name)
 
 
 _remembered: dict[tuple[object, ...], tuple[ContainerPlan, ...]] = {}
@@ -140,6 +178,6 @@ def opened_paths(pod: PodSpec, paths: PodPaths) -> dict[str, str]:
     """The paths of the host that the launcher opens for the pod's volumes, each once, with the slot that it is for."""
     found: dict[str, str] = {}
     for volume in pod.volumes:
-        if not (isinstance(volume.source, EmptyDir) and volume.source.medium == "Memory"):
+        if not is_in_sandbox(volume):
             found.setdefault(volume_source(volume, paths), f"volume {volume.name}")
     return found

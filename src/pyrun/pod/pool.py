@@ -7,7 +7,7 @@ import threading
 from collections import deque
 
 from pyrun.container.lower import PARENT_CGROUP
-from pyrun.errors import StateError
+from pyrun.errors import StateError, Unsupported
 from pyrun.kernel.bare import bare_mount_namespace
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.fd import Fd
@@ -49,6 +49,8 @@ class SandboxPool:
     def __init__(self, size: int, template: PodSpec) -> None:
         if size < 1:
             raise ValueError(f"a pool of {size} sandboxes would never hand one out")
+        if not template.host_users:
+            raise Unsupported("a pool for hostUsers: false", "pods that are made one by one: each has ids of its own")
         name = f"{PARENT_CGROUP}/pool-{os.getpid()}-{os.urandom(4).hex()}"
         self._bare = bare_mount_namespace(worth=1)
         self._plan = plan_pause(template, read_machine(), SIGKILL, bare=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from itertools import zip_longest
 
+from pyrun.container.root_plan import USER_NAMESPACE
 from pyrun.errors import StateError
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.pause import PauseProcess
@@ -16,6 +17,8 @@ from pyrun.pod.sandbox_plan import BARE, LAUNCHER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.kernel.cgroup import Cgroup
+    from pyrun.kernel.monitor import Monitor
+    from pyrun.kernel.namespace import Namespace
     from pyrun.kernel.spawn import HasFileno
     from pyrun.kernel.undo import Undo
     from pyrun.pod.plan import ProcessPlan
@@ -29,11 +32,23 @@ class Sandbox:
     ``uid`` is the pod's, ``cgroup`` its group, below ``parent``; ``plan`` is what pause is set up with.
     """
 
-    def __init__(self, uid: str, plan: ProcessPlan, cgroup: Cgroup, undo: Undo, bare: int | None = None) -> None:
+    def __init__(
+        self,
+        uid: str,
+        plan: ProcessPlan,
+        cgroup: Cgroup,
+        undo: Undo,
+        bare: int | None = None,
+        users: Namespace | None = None,
+        monitor: Monitor | None = None,
+    ) -> None:
         """Let pause come up in a leaf of *cgroup*. What ends it goes onto *undo*, which removes the cgroup as well.
 
-        *bare* is the mount namespace that *plan* starts from, if it does (:mod:`pyrun.kernel.bare`).
+        *bare* is the mount namespace that *plan* starts from, if it does (:mod:`pyrun.kernel.bare`); *users* the user namespace
+        of a pod that has one, which stays its maker's. With a *monitor* pause is that one's child.
         """
+        self.monitor = monitor
+        self.users = users
         self.uid = uid
         self.plan = plan
         self.cgroup = cgroup
@@ -42,17 +57,27 @@ class Sandbox:
         leaf = cgroup.child(plan.cgroup)
         undo.push(f"close cgroup {leaf.path}", leaf.close)
         leaf.apply_limits(pause_limits(cgroup.read_available_controllers()))
-        with Fd.open("/dev/null", os.O_RDWR) as null, Fd.adopt(pidfd_open(os.getpid())) as launcher:
-            fds: dict[str, HasFileno | int] = {"null": null, LAUNCHER: launcher}
+        pid = os.getpid() if monitor is None else monitor.pid
+        with Fd.open("/dev/null", os.O_RDWR) as null, Fd.adopt(pidfd_open(pid)) as parent:
+            fds: dict[str, HasFileno | int] = {"null": null, LAUNCHER: parent}
             if bare is not None:
                 fds[BARE] = bare
-            self.pause = PauseProcess.create(plan.steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds)
+            if users is not None:
+                fds[USER_NAMESPACE] = users
+            self.pause = PauseProcess.create(
+                plan.steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds, monitor=monitor
+            )
         undo.push("end pause", self.pause.end)
 
     @property
     def parent(self) -> str:
         """The group that the pod's is in."""
         return self.cgroup.name.rpartition("/")[0]
+
+    @property
+    def root(self) -> str:
+        """The root of pause's mount namespace, as a path of ours."""
+        return f"/proc/{self.pause.process.pid}/root"
 
     def check_fits(self, plan: ProcessPlan) -> None:
         """Raises :class:`StateError` if a pod whose pause is planned as *plan* needs another sandbox."""

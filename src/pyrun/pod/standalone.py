@@ -6,7 +6,7 @@ from pyrun.container.layout import OVERLAY_ANNOTATION, SUB_PATH_MARK
 from pyrun.errors import SpecError
 from pyrun.pod.sandbox_plan import SHARED_MEMORY_BYTES
 from pyrun.spec.oci import OciMount
-from pyrun.spec.pod import EmptyDir
+from pyrun.spec.source import EmptyDir
 from pyrun.value import replace
 
 TYPE_CHECKING = False

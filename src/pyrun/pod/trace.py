@@ -47,7 +47,7 @@ def trace_pod(pod: Pod, launcher_pid: int, phases: Sequence[Phase]) -> dict[str,
     """The trace of *pod*, once it has been started: what its launcher did, and each process's steps. Ready for ``json.dump``."""
     offset_ns = pod.spec.time_offsets.monotonic_ns
     pause = pod.sandbox.pause
-    tracks = [Track("pause", pause.process.pid, pod.plan.pause.steps, tuple(pause.stamps), offset_ns)]
+    tracks = [Track("pause", pause.process.pid, pod.sandbox.plan.steps, tuple(pause.stamps), offset_ns)]
     for name, container in pod.containers.items():
         ended_ns = int(container.status.finished_s * 1e9) if container.status is not None else 0
         steps, stamps = container.plan.steps, tuple(container.stamps)

@@ -8,13 +8,16 @@ import stat
 
 from pyrun.errors import KernelError, SpecError
 from pyrun.kernel.fd import Fd
-from pyrun.spec.pod import EmptyDir
+from pyrun.pod.ownership import give_to_group
+from pyrun.spec.pod_check import placed_containers
+from pyrun.spec.source import ClaimVolume, EmptyDir, HostPath, ImageVolume
+from pyrun.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.container.layout import PodPaths
     from pyrun.kernel.undo import Undo
-    from pyrun.spec.pod import HostPath, PodSpec
+    from pyrun.spec.pod import Container, PodSpec, Volume
 
 _TYPE_CHECKS = {
     "Directory": stat.S_ISDIR,
@@ -48,11 +51,49 @@ def open_volumes(pod: PodSpec, paths: PodPaths, undo: Undo, made: Undo) -> dict[
         if isinstance(source, EmptyDir):
             if not source.medium:
                 path = paths.disk_volume(volume.name)
-                _make_empty_directory(path)
+                _make_empty_directory(path, source.mode)
+                give_to_group(path, pod.security)
                 opened[path] = _own(Fd.open(path, os.O_PATH), undo)
-        else:
+        elif isinstance(source, HostPath):
             opened[source.path] = _own(_open_host_path(source, f"/spec/volumes/{i}/hostPath", made), undo)
+            if source.claimed:
+                give_to_group(source.path, pod.security)
+        elif isinstance(source, ImageVolume):
+            image = HostPath(source.reference.path, "Directory")
+            opened[image.path] = _own(_open_host_path(image, f"/spec/volumes/{i}/image", made, "reference"), undo)
+        elif isinstance(source, ClaimVolume):
+            raise SpecError(
+                f"/spec/volumes/{i}/persistentVolumeClaim", "there is no directory for claims (bind_claims)"
+            )
     return opened
+
+
+def bind_claims(pod: PodSpec, directory: str) -> PodSpec:
+    """*pod* with a directory in place of each claim: ``<directory>/<namespace>/<claim>``, made when it is first used. It stays
+    when the pod goes, and the next pod with such a claim finds in it what this one has left."""
+    if not any([isinstance(volume.source, ClaimVolume) for volume in pod.volumes]):
+        return pod
+    read_only = {each.name for each in pod.volumes if isinstance(each.source, ClaimVolume) and each.source.read_only}
+
+    def bound(volume: Volume) -> Volume:
+        if not isinstance(volume.source, ClaimVolume):
+            return volume
+        path = f"{directory}/{pod.metadata.namespace}/{volume.source.claim_name}"
+        return replace(volume, source=HostPath(path, "DirectoryOrCreate", claimed=True))
+
+    def mounted(container: Container) -> Container:
+        mounts = [
+            replace(mount, read_only=True) if mount.name in read_only else mount for mount in container.volume_mounts
+        ]
+        return replace(container, volume_mounts=tuple(mounts))
+
+    return replace(
+        pod,
+        volumes=tuple([bound(volume) for volume in pod.volumes]),
+        containers=tuple([mounted(each) for each in pod.containers]),
+        init_containers=tuple([mounted(each) for each in pod.init_containers]),
+        ephemeral_containers=tuple([mounted(each) for each in pod.ephemeral_containers]),
+    )
 
 
 def has_disk_volumes(pod: PodSpec) -> bool:
@@ -62,14 +103,14 @@ def has_disk_volumes(pod: PodSpec) -> bool:
 
 def check_images(pod: PodSpec) -> None:
     """Raises :class:`SpecError` for an image that is no directory: the step that fails otherwise cannot say whose it is."""
-    for i, container in enumerate(pod.containers):
+    for pointer, container in placed_containers(pod):
         path = container.image.path
         try:
             is_directory = stat.S_ISDIR(os.stat(path).st_mode)
         except OSError as error:
-            raise SpecError(f"/spec/containers/{i}/image", f"{path}: {error.strerror}") from error
+            raise SpecError(f"{pointer}/image", f"{path}: {error.strerror}") from error
         if not is_directory:
-            raise SpecError(f"/spec/containers/{i}/image", f"{path} is not a directory")
+            raise SpecError(f"{pointer}/image", f"{path} is not a directory")
 
 
 def _own(fd: Fd, undo: Undo) -> Fd:
@@ -77,16 +118,16 @@ def _own(fd: Fd, undo: Undo) -> Fd:
     return fd
 
 
-def _make_empty_directory(path: str) -> None:
-    """World-writable, as Kubernetes makes an emptyDir: the containers may run as any user."""
+def _make_empty_directory(path: str, mode: int) -> None:
+    """With its mode whatever the umask: unless a manifest says otherwise everybody may write into an emptyDir."""
     try:
         os.makedirs(path, 0o755)
-        os.chmod(path, 0o777)
+        os.chmod(path, mode)
     except OSError as error:
         raise KernelError(error.errno or 0, "mkdir(2)", path) from None
 
 
-def _open_host_path(source: HostPath, pointer: str, made: Undo) -> Fd:
+def _open_host_path(source: HostPath, pointer: str, made: Undo, field: str = "path") -> Fd:
     try:
         if source.type == "DirectoryOrCreate":
             _make_directories(source.path, made)
@@ -94,11 +135,13 @@ def _open_host_path(source: HostPath, pointer: str, made: Undo) -> Fd:
             _make_file(source.path, made)
         fd = Fd.adopt(os.open(source.path, os.O_PATH | os.O_CLOEXEC))
     except OSError as error:
-        raise SpecError(f"{pointer}/path", f"{source.path}: {error.strerror}") from error
+        raise SpecError(f"{pointer}/{field}", f"{source.path}: {error.strerror}") from error
     check = _TYPE_CHECKS.get(source.type)
     if check is not None and not check(os.fstat(fd.fileno()).st_mode):
         fd.close()
-        raise SpecError(f"{pointer}/type", f"{source.path} is not {_TYPE_WORDS[source.type]}")
+        raise SpecError(
+            f"{pointer}/{'type' if field == 'path' else field}", f"{source.path} is not {_TYPE_WORDS[source.type]}"
+        )
     return fd
 
 
@@ -108,7 +151,10 @@ def _make_directories(path: str, made: Undo) -> None:
         missing.append(path)
         path = os.path.dirname(path)
     for directory in reversed(missing):
-        os.mkdir(directory, 0o755)
+        try:
+            os.mkdir(directory, 0o755)
+        except FileExistsError:
+            continue  # another pod with the same claim or path was quicker: it is theirs to take back
         made.push(f"remove directory {directory}", _remove_if_empty, directory)
         _set_mode(directory, 0o755)
 
@@ -142,56 +188,3 @@ def _remove_if_empty(path: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
             raise
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory with all that is in it; nothing if it does not exist.
-
-    Its content may be hostile: directories are never followed through links, and a tree of any depth takes neither recursion nor
-    more than two descriptors, because each subdirectory is moved up to the top before it is emptied.
-    """
-    try:
-        top_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        serial = 0
-        while names := os.listdir(top_fd):
-            for name in names:
-                serial = _remove_entry(name, top_fd, serial)
-    finally:
-        os.close(top_fd)
-    os.rmdir(path)
-
-
-def _remove_entry(name: str, top_fd: int, serial: int) -> int:
-    if not _is_directory(name, top_fd):
-        os.unlink(name, dir_fd=top_fd)
-        return serial
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top_fd)
-    try:
-        for inner in os.listdir(fd):
-            if _is_directory(inner, fd):
-                serial = _move_up(inner, fd, top_fd, serial)
-            else:
-                os.unlink(inner, dir_fd=fd)
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=top_fd)
-    return serial
-
-
-def _move_up(name: str, dir_fd: int, top_fd: int, serial: int) -> int:
-    """Rename to a name that is free: whoever filled the tree may have guessed some of ours."""
-    while True:
-        serial += 1
-        try:
-            os.rename(name, f".pyrun-remove-{serial}", src_dir_fd=dir_fd, dst_dir_fd=top_fd)
-            return serial
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
-
-
-def _is_directory(name: str, dir_fd: int) -> bool:
-    return stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)

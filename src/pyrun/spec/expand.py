@@ -54,6 +54,17 @@ def _reference(text: str, dollar: int, variables: Mapping[str, str]) -> tuple[st
     return "$", dollar + 1
 
 
+def references(text: str) -> list[str]:
+    """The names that *text* refers to."""
+    found: list[str] = []
+    index = 0
+    while (dollar := text.find("$", index)) >= 0:
+        _piece, index = _reference(text, dollar, {})
+        if text[dollar + 1 : dollar + 2] == "(" and text[index - 1] == ")":
+            found.append(text[dollar + 2 : index - 1])
+    return found
+
+
 def expand_env(container: Container, pointer: str = "") -> Pairs:
     """The container's own environment: each value may refer to variables defined before it; of two equal names the
     later wins. Raises SpecError below *pointer* for more than a program can be given."""

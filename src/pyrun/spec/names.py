@@ -68,6 +68,15 @@ def check_env_name(name: str) -> str | None:
     return f"{quote(name)} must be printable ASCII characters other than '='" if name else "must not be empty"
 
 
+def check_config_key(key: str) -> str | None:
+    """A key of a ConfigMap or Secret, which becomes a file's name."""
+    if len(key) > 253:
+        return f"{quote(key)} has {len(key)} characters; at most 253 are allowed"
+    if key and set(key) <= (_ALNUM | set("-_.")) and not key.startswith("..") and key != ".":
+        return None
+    return f"{quote(key)} must be letters, digits, '-', '_' or '.', and not begin with '..'"
+
+
 def check_port_name(name: str) -> str | None:
     """IANA service name (RFC 6335, section 5.1)."""
     good = _is_label(name) and len(name) <= 15 and "--" not in name and any(letter in _LOWER for letter in name)

@@ -123,6 +123,15 @@ class _NotJson(SpecError):
     """The syntax is not that of JSON."""
 
 
+def _first_repeated(pairs: list[tuple[str, object]]) -> str:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            break
+        seen.add(name)
+    return name
+
+
 class _JsonRules:
     """What the C scanner asks of its context, and the keys that it met twice."""
 
@@ -136,8 +145,7 @@ class _JsonRules:
     def object_pairs_hook(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
         members = dict(pairs)
         if len(members) != len(pairs):
-            names = [name for name, _ in pairs]
-            self.repeated.append((members, next(name for name in names if names.count(name) > 1)))
+            self.repeated.append((members, _first_repeated(pairs)))
         return members
 
     def parse_float(self, text: str) -> float:
@@ -404,6 +412,10 @@ class Fields:
         if found is None:
             raise self.reader.member_error(name, "required, but missing")
         return found
+
+    def names(self) -> list[str]:
+        """Those that are there, in the order of the document."""
+        return [name for name, value in self._members.items() if value is not None]
 
     def items(self, name: str) -> list[Reader]:
         found = self.get(name)

@@ -8,8 +8,7 @@ warning.
 from __future__ import annotations
 
 from pyrun.errors import SpecError
-from pyrun.spec.annotations import read_time_offsets
-from pyrun.spec.container_parse import read_container
+from pyrun.spec.container_parse import RESTART_POLICIES, read_container
 from pyrun.spec.defaults import apply_defaults
 from pyrun.spec.names import (
     check_annotation_key,
@@ -22,16 +21,23 @@ from pyrun.spec.names import (
 from pyrun.spec.parse import Reader, did_you_mean, load_document, quote
 from pyrun.spec.pod import Metadata, PodSpec
 from pyrun.spec.pod_check import check_pod
-from pyrun.spec.pod_fields import SERVER_METADATA, checked, object_of
+from pyrun.spec.pod_fields import ANNOTATION_PREFIX, MEANINGLESS, SERVER_METADATA, checked, object_of
+from pyrun.spec.resources_parse import check_resources, read_overhead, read_pod_resources
+from pyrun.spec.security import PodSecurity, SecurityContext
 from pyrun.spec.volume_parse import read_volume
 from pyrun.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.spec.container_parse import Place
     from pyrun.spec.parse import Fields
-    from pyrun.spec.pod import Container, Pairs, RestartPolicy
+    from pyrun.spec.pod import Container, Pairs
+    from pyrun.spec.source import ConfigObject
 
-RESTART_POLICIES: tuple[RestartPolicy, ...] = ("Always", "OnFailure", "Never")
+# Read by pyrun.spec.network_parse, where a pod has one of them.
+NETWORK_FIELDS = ("subdomain", "hostnameOverride", "setHostnameAsFQDN", "hostAliases", "dnsPolicy", "dnsConfig")
+
+APP_ARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"  # before it had a field
 
 # apimachinery, TotalAnnotationSizeLimitB.
 MAX_ANNOTATIONS_BYTES = 256 * 1024
@@ -48,20 +54,40 @@ _POD_TEMPLATES = {
 }
 
 
-def load_pod(data: bytes, source: str) -> PodSpec:
-    """The Pod in *data*, JSON or YAML; *source* names it in errors."""
-    return parse_pod(load_document(data, source), source)
+def load_pod(data: bytes, source: str, objects: tuple[ConfigObject, ...] = ()) -> PodSpec:
+    """The Pod in *data*, JSON or YAML; *source* names it in errors. ConfigMaps and Secrets may stand beside it, as documents of
+    their own or as items of a List; *objects* are more of them, from elsewhere."""
+    return parse_pod(load_document(data, source), source, objects)
 
 
-def parse_pod(document: object, source: str) -> PodSpec:
-    """The Pod in *document*, validated and with all defaults; *source* names it in errors."""
+def parse_pod(document: object, source: str, objects: tuple[ConfigObject, ...] = ()) -> PodSpec:
+    """The Pod in *document*, validated and with all defaults. Arguments as for :func:`load_pod`."""
+    place = source
     try:
-        return _read_pod(Reader(document))
+        if isinstance(document, dict) and document.get("kind") == "List":
+            place, document, objects = _from_list(document, source, objects)
+        return _read_pod(Reader(document), objects)
     except SpecError as error:
-        raise error.located(source) from None
+        raise error.located(error.source or place) from None
 
 
-def _read_pod(reader: Reader) -> PodSpec:
+def _from_list(
+    document: object, source: str, objects: tuple[ConfigObject, ...]
+) -> tuple[str, object, tuple[ConfigObject, ...]]:
+    """Where its one Pod stands, the Pod, and all ConfigMaps and Secrets."""
+    from pyrun.spec.object_parse import documents_of, kind_of, parse_objects
+
+    documents = documents_of(document)
+    pods = [(where, item) for where, item in documents if kind_of(item) not in ("ConfigMap", "Secret")]
+    if len(pods) != 1:
+        found = f"{len(pods)}: {', '.join([where for where, _item in pods])}" if pods else "none"
+        raise SpecError("", f"one Pod at a time, with ConfigMaps and Secrets beside it; found {found}")
+    (where, pod) = pods[0]
+    beside = parse_objects([each for each in documents if each[1] is not pod], source)
+    return f"{source} ({where})", pod, (*objects, *beside)
+
+
+def _read_pod(reader: Reader, objects: tuple[ConfigObject, ...]) -> PodSpec:
     _check_kind(reader)
     fields = object_of(reader, "Pod")
     warnings: list[str] = []
@@ -69,10 +95,25 @@ def _read_pod(reader: Reader) -> PodSpec:
         warnings.append("/status: ignored; it tells what a server saw, not what is asked for")
     metadata_fields = object_of(fields.need("metadata"), "ObjectMeta")
     metadata = _read_metadata(metadata_fields, warnings)
-    pod = _read_spec(object_of(fields.need("spec"), "PodSpec", warnings), metadata, warnings)
-    pod = replace(pod, time_offsets=read_time_offsets(metadata_fields.get("annotations")))
-    check_pod(pod, warnings)
-    return apply_defaults(replace(pod, warnings=tuple(warnings)))
+    spec_fields = object_of(fields.need("spec"), "PodSpec", warnings)
+    pod = _read_spec(spec_fields, metadata, warnings)
+    if any([spec_fields.get(name) is not None for name in NETWORK_FIELDS]):
+        from pyrun.spec.network_parse import apply_network
+
+        pod = apply_network(pod, spec_fields, warnings)
+    pod = replace(pod, objects=objects)
+    if any([key.startswith(ANNOTATION_PREFIX) for key, _ in metadata.annotations]):
+        from pyrun.spec.annotations import apply_annotations
+
+        pod = apply_annotations(pod, metadata_fields.need("annotations"), warnings)
+    if any([key.startswith(APP_ARMOR_ANNOTATION) for key, _ in metadata.annotations]):
+        from pyrun.spec.security_parse import apply_app_armor
+
+        pod = apply_app_armor(pod, metadata_fields.need("annotations"))
+    check_pod(pod)
+    pod = apply_defaults(replace(pod, warnings=tuple(warnings)))
+    check_resources(pod)
+    return pod
 
 
 def _check_kind(reader: Reader) -> None:
@@ -85,8 +126,6 @@ def _check_kind(reader: Reader) -> None:
     if kind in _POD_TEMPLATES:
         template = _POD_TEMPLATES[kind]
         raise kind_reader.error(f"pyrun runs Pods: take {template} out of this {kind}, add apiVersion v1 and kind Pod")
-    if kind == "List":
-        raise kind_reader.error("pyrun runs one Pod per file, for now; this is a List")
     if kind != "Pod":
         raise kind_reader.error(f"expected 'Pod', found {quote(kind)}{did_you_mean(kind, ('Pod',))}")
     version = fields.need("apiVersion")
@@ -135,30 +174,44 @@ def _complain(reader: Reader, complaint: str | None) -> None:
 
 def _read_spec(fields: Fields, metadata: Metadata, warnings: list[str]) -> PodSpec:
     hostname, grace = fields.get("hostname"), fields.get("terminationGracePeriodSeconds")
+    deadline, system = fields.get("activeDeadlineSeconds"), fields.get("os")
+    if system is not None and object_of(system, "PodOS").need("name").string() != "linux":
+        raise system.member_error("name", "this machine runs linux")
+    if not fields.need("containers").items():
+        raise fields.need("containers").error("a pod has at least one container")
+    pod_security, security = _read_security(fields.get("securityContext"))
+
+    def read(name: str, place: Place) -> tuple[Container, ...]:
+        return tuple([read_container(item, warnings, place, security) for item in fields.items(name)])
+
     return PodSpec(
         metadata=metadata,
-        containers=_read_containers(fields.need("containers"), warnings),
+        containers=read("containers", "regular"),
+        init_containers=read("initContainers", "init"),
+        ephemeral_containers=read("ephemeralContainers", "ephemeral"),
         volumes=tuple([read_volume(item) for item in fields.items("volumes")]),
         hostname=checked(hostname, check_dns_label) if hostname is not None and hostname.value != "" else "",
-        restart_policy=_read_restart_policy(fields, warnings),
+        restart_policy=fields.one_of("restartPolicy", RESTART_POLICIES, "Always"),
         termination_grace_period_s=grace.integer(0, 2**31 - 1) if grace is not None else 30,
+        active_deadline_s=deadline.integer(1, 2**31 - 1) if deadline is not None else None,
+        node_name=fields.string("nodeName"),
+        service_account_name=fields.string("serviceAccountName") or "default",
+        ignored=tuple([name for name in fields.names() if name in MEANINGLESS["PodSpec"]]),
         share_process_namespace=fields.boolean("shareProcessNamespace"),
         host_network=fields.boolean("hostNetwork"),
         host_pid=fields.boolean("hostPID"),
         host_ipc=fields.boolean("hostIPC"),
+        host_users=fields.boolean("hostUsers", True),
+        security=pod_security,
+        resources=read_pod_resources(fields.get("resources"), warnings),
+        overhead=read_overhead(fields.get("overhead"), warnings),
     )
 
 
-def _read_containers(reader: Reader, warnings: list[str]) -> tuple[Container, ...]:
-    items = reader.items()
-    if not items:
-        raise reader.error("a pod has at least one container")
-    return tuple([read_container(item, warnings) for item in items])
+def _read_security(reader: Reader | None) -> tuple[PodSecurity, SecurityContext]:
+    """Also what it says for all containers."""
+    if reader is None:
+        return PodSecurity(), SecurityContext()
+    from pyrun.spec.security_parse import read_pod_security
 
-
-def _read_restart_policy(fields: Fields, warnings: list[str]) -> RestartPolicy:
-    policy = fields.one_of("restartPolicy", RESTART_POLICIES, "Always")
-    if policy != "Never":
-        written = policy if fields.get("restartPolicy") is not None else f"{policy}, which is the default,"
-        warnings.append(f"/spec/restartPolicy: {written} is accepted, but every container runs once for now")
-    return policy
+    return read_pod_security(reader)

@@ -68,6 +68,19 @@ def to_units(nano: int) -> int:
     return -(-nano // NANO)
 
 
+def format_milli(amount: int) -> str:
+    """Processors as Kubernetes writes them: ``500m``, ``2``."""
+    return f"{amount}m" if amount % 1000 else str(amount // 1000)
+
+
+def format_bytes(amount: int) -> str:
+    """As Kubernetes writes an amount that was given in powers of two: ``64Mi``; one that is no whole number of KiB as it is."""
+    for power, unit in ((6, "Ei"), (5, "Pi"), (4, "Ti"), (3, "Gi"), (2, "Mi"), (1, "Ki")):
+        if amount and not amount % 1024**power:
+            return f"{amount // 1024**power}{unit}"
+    return str(amount)
+
+
 def is_whole(nano: int) -> bool:
     return nano % NANO == 0
 

@@ -26,7 +26,7 @@ _CORE_TAG = "tag:yaml.org,2002:"
 
 
 def load_yaml(text: str) -> object:
-    """The one document in *text*; empty ones before, between and behind are none, as for kubectl."""
+    """The document in *text*, or, of several, a List of them. Empty ones before, between and behind are none, as for kubectl."""
     try:
         import yaml
     except ImportError:
@@ -80,25 +80,21 @@ class _Builder:
         self.stack: list[_Open] = []
         self.anchors: dict[str, tuple[object, int]] = {}
         self.nodes = 0
-        self.start: Any = None
-        self.root: object = None
+        self.roots: list[object] = []
 
     def build(self, events: Iterator[Any]) -> object:
         for event in events:
             handler = getattr(self, "_on_" + type(event).__name__, None)
             if handler is not None:
                 handler(event)
-        if self.root is None:
+        if not self.roots:
             raise SpecError("", "the file is empty")
-        return self.root
+        if len(self.roots) > 1:
+            return {"apiVersion": "v1", "kind": "List", "items": self.roots}
+        return self.roots[0]
 
-    def _on_DocumentStartEvent(self, event: Any) -> None:
-        self.start = event.start_mark
+    def _on_DocumentStartEvent(self, _event: Any) -> None:
         self.anchors.clear()
-
-    def _begin_root(self) -> None:
-        if self.root is not None:
-            raise SpecError("", f"{_place(self.start)}a second document; one Pod per file, for now")
 
     def _on_MappingStartEvent(self, event: Any) -> None:
         self._open({}, event)
@@ -147,8 +143,6 @@ class _Builder:
         if top is not None and isinstance(top.value, dict) and top.key is None:
             raise SpecError(top.pointer, f"{_place(event.start_mark)}a key must be a string")
         self._count(1)
-        if top is None:
-            self._begin_root()
         self.stack.append(_Open(value, self._pointer(), event, self.nodes))
 
     def _close(self) -> None:
@@ -163,8 +157,7 @@ class _Builder:
     def _add(self, value: object, event: Any) -> None:
         """Puts a finished *value* where the open collection wants it: next item, next key, or value of the last key."""
         if not self.stack:
-            self._begin_root()
-            self.root = value
+            self.roots.append(value)
             return
         top = self.stack[-1]
         if isinstance(top.value, list):

@@ -31,7 +31,7 @@ CHOSEN = frozenset(["__future__"])
 # What no verb that callers wait for may load of ours: it is for pods.
 FOR_PODS = ("pyrun.pod", "pyrun.kernel.pause", "pyrun.container.lower", "pyrun.spec.pod", "pyrun.spec.expand")
 # What only some containers need: a terminal's or systemd's socket, a machine with cgroups in an unusual place.
-RARE = ("pyrun_runtime.oci.unix_socket", "pyrun.linux.mountinfo", "pyrun.kernel.cgroup_watch", "_socket")
+RARE = ("pyrun_runtime.unix_socket", "pyrun.linux.mountinfo", "pyrun.kernel.cgroup_watch", "_socket")
 # What only a verb that makes a process needs.
 FOR_PROCESSES = ("pyrun.kernel.spawn", "pyrun.kernel.step", "pyrun.container", "pyrun.spec.oci")
 

@@ -290,15 +290,19 @@ HOOK_FAILS_START = ("startContainer", "poststart")
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_hook_that_fails(pair: Pair, name: str) -> None:
-    """It ends the container, but for poststop. crun 1.8 says nothing of the two about the start."""
+    """It ends the container, but for poststop. crun 1.8 says nothing of the two about the start; where poststop fails it
+    sometimes (2 of 60) leaves the stopped container, which a second delete takes."""
     failing = {"path": LOOK if name == "startContainer" else "/bin/false", "args": ["x", "exit", "1"]}
-    ends = []
+    ends, left = [], []
     for container in pair.make(merged(WAITING, {"hooks": {name: [failing]}})):
         created = container.create().status == 0
         started = created and container.do("start").status == 0
         ends.append((created, started))
         container.remove()
+        left.append(container.status())
+        container.remove()
         assert container.status() == "none"
+    assert left[0] == "none"
     assert ends[0] == (name not in HOOK_FAILS_CREATE, name not in HOOK_FAILS_CREATE + HOOK_FAILS_START)
     assert ends[0] == ends[1] or name in HOOK_FAILS_START
 

@@ -16,7 +16,7 @@ from pyrun_runtime.cli.message import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun import OciProcess
-    from pyrun_runtime.oci.unix_socket import Socket
+    from pyrun_runtime.unix_socket import Socket
 
 SLOT = "console"
 
@@ -32,7 +32,7 @@ class Console:
         self._ours: Socket | None = None
         self._theirs: Socket | None = None
         if wanted:
-            from pyrun_runtime.oci.unix_socket import connect, socket_pair  # most containers never need a socket
+            from pyrun_runtime.unix_socket import connect, socket_pair  # most containers never need a socket
 
             if path:
                 self._theirs = connect(path)
@@ -59,7 +59,7 @@ class Console:
         """The terminal, once the process has made it; None if it is not ours."""
         if self._ours is None:
             return None
-        from pyrun_runtime.oci.unix_socket import receive_fd
+        from pyrun_runtime.unix_socket import receive_fd
 
         terminal = receive_fd(self._ours)
         if terminal is None:
@@ -95,7 +95,10 @@ class RawInput:
         if self._before is not None:
             import termios
 
-            termios.tcsetattr(0, termios.TCSANOW, self._before)
+            try:
+                termios.tcsetattr(0, termios.TCSANOW, self._before)
+            except termios.error:
+                pass  # the terminal is gone, and nobody sees how it is left
 
 
 def copy_size(terminal: Fd) -> None:
