@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import fixtures.child  # noqa: F401 - opens the programs once for all tests
+from fixtures.machine import open_files
 from pyrun.errors import NotFound, StateError, StepError
 from pyrun.kernel.door import Door
 from pyrun.kernel.foreign import ForeignProcess, read_start_ticks
@@ -120,8 +121,7 @@ def test_another_process_opens_the_gate(tmp_path: Path) -> None:
 def test_the_program_has_neither_of_the_fifos(tmp_path: Path) -> None:
     with waiting(tmp_path, SLEEP) as (door, process):
         door.open()
-        targets = {os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
-        assert not {target for target in targets if target.startswith(str(tmp_path))}
+        assert not {target for target in open_files(process.pid) if target.startswith(str(tmp_path))}
 
 
 def test_a_program_that_cannot_be_executed_is_told_to_who_opens(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.machine import patience
+from fixtures.machine import open_files, patience
 from fixtures.oci_command import PYRUN_OCI, OciRuntime, wait_until
 
 pytestmark = pytest.mark.root
@@ -50,8 +50,7 @@ def processes_of(runtime: OciRuntime) -> list[str]:
     found = []
     for pid in [name for name in os.listdir("/proc") if name.isdigit()]:
         try:
-            targets = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
-            targets.append(os.readlink(f"/proc/{pid}/root"))
+            targets = [*open_files(int(pid)), os.readlink(f"/proc/{pid}/root")]
         except OSError:
             continue
         if any(target.startswith(str(runtime.root)) for target in targets):
