@@ -268,8 +268,15 @@ class Question:
 def ask(directory: str, request: Request, timeout_s: float = ANSWER_S) -> Mapping[str, Any]:
     """The answer of the launcher of the pod whose run directory is *directory*. Raises :class:`Refused` with what it says against
     it, and :class:`CommandError` where there is none, or none answers."""
-    with Question(directory, request) as question:
-        (answer,) = wait_answers([question], timeout_s)
+    try:
+        with Question(directory, request) as question:
+            (answer,) = wait_answers([question], timeout_s)
+    except NoLauncher as error:
+        answer = error
+    if isinstance(answer, NoLauncher):
+        from pyrun_runtime.ended import answer_of
+
+        return answer_of(directory, request) or _raiser(answer)()
     if answer is None:
         raise CommandError(f"{directory}: no answer from the pod's launcher")
     if isinstance(answer, Exception):

@@ -7,11 +7,17 @@ from pyrun_runtime.cli.message import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from pyrun import Driver, SecurityPolicy
-    from pyrun_runtime.cli.output import Outputs
+
+    class TakesContainers(Protocol):
+        """Where the output of a pod's containers goes."""
+
+        def add(self, name: str) -> None: ...
 
 
-def debug_pod(driver: Driver, outputs: Outputs, policy: SecurityPolicy, document: object) -> None:
+def debug_pod(driver: Driver, outputs: TakesContainers, policy: SecurityPolicy, document: object) -> None:
     """Start the ephemeral container in *document*. Raises :class:`SpecError`, :class:`StateError` and CommandError."""
     changed = settle_security(with_ephemeral(driver.pod.spec, document), policy)
     container = changed.ephemeral_containers[-1]

@@ -1,4 +1,4 @@
-"""Where running pods are known: a directory below /run for each, and one below /var/lib for what it keeps on disk.
+"""Where pods are known: a directory below /run for each, and one below /var/lib for what it keeps on disk.
 
 ::
 
@@ -14,6 +14,12 @@ A pod whose locks are free has no launcher any more: it was killed, or the machi
 what is left of such pods. The kernel has killed pause and the first process of each container (PR_SET_PDEATHSIG), and with the
 first process of a PID namespace all of that namespace. What runs on, and is killed then, is a first process that has cleared its
 death signal, and in a hostPID pod the children of any.
+
+A *detached* pod outlives its command, and the supervisor that drives it; it has more files (:mod:`pyrun_runtime.cli.detached`).
+The presence of two of these says what it is, so that looking through a thousand pods reads none of them::
+
+    state     what its supervisor does and knows: it is *running*, or with a free lock *orphaned*, and is to be taken up again
+    status    how it has ended: with this alone, and a free lock, it is *ended*, and stays until somebody removes it
 """
 
 from __future__ import annotations
@@ -42,7 +48,12 @@ if TYPE_CHECKING:
 
 RUN_ROOT = "/run/pyrun"
 STATE_ROOT = "/var/lib/pyrun"
+LOG_ROOT = "/var/log/pyrun"
 LOCK = "lock"
+STATE, STATUS = "state", "status"
+# What stays of a detached pod that is over.
+TOLD = (LOCK, STATUS, "pod.json", "manifest", "exits", "events", "supervisor.log", "options")
+TOLD_BEGINNINGS = ("objects-",)
 USERS = "/users"  # below the run root: the ranges of ids that pods have, see pyrun.UserRanges
 TOGETHER = 16  # abandoned pods that are held at the same time
 
@@ -61,10 +72,47 @@ class Store:
         with _locked(self._tops[0], fcntl.LOCK_SH):
             return self._claim(uid)
 
+    def claim_named(self, uid: str, facts: dict[str, str | int]) -> Claim:
+        """:meth:`claim` and :meth:`Claim.describe`, for a pod whose name no other detached pod has. Raises
+        :class:`AlreadyExists`."""
+        self._make_tops()
+        with _locked(self._tops[0], fcntl.LOCK_EX):
+            for other in list_uids(self.run_root):
+                found = read_facts(self.run_root, other)
+                if "detached" in found and all([found.get(key) == facts[key] for key in ("namespace", "name")]):
+                    over = os.path.exists(f"{self._tops[0]}/{other}/{STATUS}")
+                    how = "has ended, and stays until 'pyrun rm'" if over else "runs"
+                    raise AlreadyExists(
+                        f"there is a pod {facts['namespace']}/{facts['name']} already, which {how}: {other}"
+                    )
+            claim = self._claim(uid)
+            claim.describe(facts)
+            return claim
+
+    def claim_orphan(self, uid: str) -> Claim:
+        """The directories of a detached pod whose supervisor was killed, or that has ended. Raises :class:`AlreadyExists` while
+        it has one, and :class:`NotFound` for one that is not there."""
+        with _locked(self._tops[0], fcntl.LOCK_SH):
+            if not os.path.isdir(f"{self._tops[0]}/{uid}"):
+                raise NotFound(f"no pod {uid} is known below {self.run_root}")
+            return self._claim(uid)
+
+    def find_orphans(self) -> list[str]:
+        """Detached pods that nobody drives and that have not ended."""
+        found = []
+        for uid in list_uids(self.run_root):
+            if os.path.exists(f"{self._tops[0]}/{uid}/{STATE}"):
+                try:
+                    self.claim_orphan(uid).keep()
+                except (AlreadyExists, NotFound):
+                    continue
+                found.append(uid)
+        return found
+
     def _make_tops(self) -> None:
         """Before anything else is made, so that a place where they cannot be leaves nothing of a pod in the other tree."""
         for top in reversed(self._tops):
-            _make_directories(top)
+            make_directories(top)
 
     def _claim(self, uid: str) -> Claim:
         with Undo(f"pod {uid}") as undo:
@@ -74,7 +122,7 @@ class Store:
 
     def find_abandoned(self, wait: bool = False, skip: Collection[str] = ()) -> tuple[list[Claim], dict[str, OSError]]:
         """Pods without a launcher, claimed, but for those in *skip*: :data:`TOGETHER` at most, since each takes two descriptors.
-        And those of which it cannot be told, with the reason.
+        And those of which it cannot be told, with the reason. Detached pods are not among them.
 
         Whoever claims or releases a pod shares a lock on the directory of all; who looks for abandoned ones has it alone, so a
         pod that is just coming or going is not taken for one. Where somebody else has it, nothing is found this time, unless we
@@ -89,6 +137,8 @@ class Store:
                 for uid in uids:
                     if len(claims) == TOGETHER:
                         break
+                    if self._is_detached(uid):
+                        continue
                     try:
                         claims.append(self._claim(uid))
                     except AlreadyExists:
@@ -98,6 +148,10 @@ class Store:
         except BlockingIOError:
             pass
         return claims, unknown
+
+    def _is_detached(self, uid: str) -> bool:
+        """Whether it stays without a launcher, too. One whose first supervisor was killed before it had begun does not."""
+        return any([os.path.exists(f"{self._tops[0]}/{uid}/{name}") for name in (STATE, STATUS)])
 
     def collect(self, wait: bool = False) -> list[tuple[str, CleanupErrors | OSError | None]]:
         """Remove what is left of pods without a launcher: the uid of each, and what could not be removed."""
@@ -177,6 +231,7 @@ class Claim:
         self._run = run_directory
         self._state = state_directory
         self._undo = undo
+        self._stays = False
 
     def describe(self, facts: dict[str, str | int]) -> None:
         """Write pod.json."""
@@ -195,10 +250,26 @@ class Claim:
             error.filename = path  # a write that fails (a full disk) does not say of what
             raise
 
+    def replace(self, name: str, data: bytes) -> None:
+        """:meth:`write`, of which nobody ever sees a half."""
+        self.write(f".{name}", data)
+        os.rename(f"{self._run.path}/.{name}", f"{self._run.path}/{name}")
+
     def release(self) -> None:
         """Remove the directories. Raises :class:`CleanupErrors` when something is still in ``data``."""
         with _locked(os.path.dirname(self._run.path), fcntl.LOCK_SH):
             self._undo.run()
+
+    def retire(self) -> None:
+        """The pod is over: of its directories what tells about it stays, and nobody has it any more. Raises
+        :class:`CleanupErrors` when something is still in ``data``: then all stays as it is."""
+        _remove_directory(self._state.path)
+        release(os.path.dirname(os.path.dirname(self._run.path)), self.uid)
+        for name in os.listdir(self._run.path):
+            if name not in TOLD and not name.startswith(TOLD_BEGINNINGS):
+                os.unlink(f"{self._run.path}/{name}")
+        self._undo.forget()
+        self.keep()
 
     def keep(self) -> None:
         """Let go of the locks and leave the directories for another :meth:`Store.collect`."""
@@ -208,8 +279,12 @@ class Claim:
     def __enter__(self) -> Claim:
         return self
 
+    def stay(self) -> None:
+        """From now on the pod outlives us: the end of the block keeps its directories."""
+        self._stays = True
+
     def __exit__(self, *_error: object) -> None:
-        if os.path.lexists(self.data):
+        if self._stays or os.path.lexists(self.data):
             self.keep()  # the pod could not be removed, which its own error says
         else:
             self.release()
@@ -227,7 +302,7 @@ class _locked:
     """Holds a lock on a directory, which is made if it is not there. Raises BlockingIOError with LOCK_NB."""
 
     def __init__(self, directory: str, how: int) -> None:
-        _make_directories(directory)
+        make_directories(directory)
         self._fd = Fd.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(self._fd.fileno(), how)
@@ -252,7 +327,7 @@ def _list_uids(top: str) -> list[str]:
     return [uid for uid in uids if os.path.isdir(f"{top}/{uid}")]
 
 
-def _make_directories(path: str) -> None:
+def make_directories(path: str) -> None:
     """*path* and what is missing above it, each for root alone: os.makedirs gives its mode to the last one only, and under a
     umask of 0 everybody could write into the others."""
     missing = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from pyrun_runtime.cli.message import UsageError, show
-from pyrun_runtime.cli.options import setting
+from pyrun_runtime.cli.reach import find_directory
 from pyrun_runtime.control import ask
-from pyrun_runtime.store import RUN_ROOT, find_pod
+from pyrun_runtime.store import RUN_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ def run(options: Options, arguments: list[str]) -> int:
         "command": command,
         "targetContainerName": options.get("target", ""),
     }
-    run_root = setting(options, "root", "PYRUN_ROOT", RUN_ROOT)
-    directory = f"{run_root}/pods/{find_pod(run_root, word)}"
-    ask(directory, {"verb": "debug", "container": container})
+    ask(find_directory(options, word), {"verb": "debug", "container": container})
     show(name)
     return 0

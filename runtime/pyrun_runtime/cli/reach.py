@@ -10,7 +10,7 @@ from pyrun import PyrunError, describe_error
 from pyrun_runtime.cli.message import FAILED, CommandError, UsageError, say, show
 from pyrun_runtime.cli.options import setting
 from pyrun_runtime.control import NoLauncher, Question, Refused, wait_answers
-from pyrun_runtime.store import RUN_ROOT, STATE_ROOT, Store, find_pod
+from pyrun_runtime.store import RUN_ROOT, STATE_ROOT, STATUS, Store, find_pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ def find_directory(options: Options, word: str) -> str:
     return f"{run_root}/pods/{find_pod(run_root, word)}"
 
 
+def store_of(options: Options) -> Store:
+    run_root = setting(options, "root", "PYRUN_ROOT", RUN_ROOT)
+    return Store(run_root, setting(options, "state", "PYRUN_STATE", STATE_ROOT))
+
+
 def reach(options: Options, words: list[str], request: Request, timeout_s: float | None = None) -> list[Reached]:
     """Ask the same of each pod, and wait for all; where the time runs out first there is neither answer nor error."""
     if not words:
@@ -68,14 +73,33 @@ def reach(options: Options, words: list[str], request: Request, timeout_s: float
     finally:
         for _, question in asked:
             question.close()
+    for each in every:
+        if each.gone:
+            _read_end(each, request)
     return every
 
 
+def _read_end(each: Reached, request: Request) -> None:
+    """The answer of a detached pod that is over."""
+    from pyrun_runtime.ended import answer_of
+
+    try:
+        answer = answer_of(each.directory, request)
+    except CommandError as error:
+        each.error = error
+        return
+    if answer is not None:
+        each.error, each.answer = None, answer
+
+
 def wait_gone(every: list[Reached]) -> None:
-    """Until the launchers of those that answered have let go of their directories, or for :data:`GONE_S`."""
+    """Until the launchers of those that answered have let go of their directories, or for :data:`GONE_S`; those of detached pods
+    have done so."""
     deadline_s = time.monotonic() + GONE_S
     for each in every:
-        while each.answer is not None and os.path.exists(each.directory) and time.monotonic() < deadline_s:
+        if each.answer is None or os.path.exists(f"{each.directory}/{STATUS}"):
+            continue
+        while os.path.exists(each.directory) and time.monotonic() < deadline_s:
             select.select([], [], [], LOOK_S)
 
 
@@ -89,11 +113,7 @@ def clear(options: Options, every: list[Reached]) -> None:
         each.error = None
     if not gone:
         return
-    roots = [
-        setting(options, name, variable, default)
-        for name, variable, default in (("root", "PYRUN_ROOT", RUN_ROOT), ("state", "PYRUN_STATE", STATE_ROOT))
-    ]
-    store, deadline_s = Store(*roots), time.monotonic() + GONE_S
+    store, deadline_s = store_of(options), time.monotonic() + GONE_S
     while gone and time.monotonic() < deadline_s:
         left = {uid: error for uid, error in store.collect(wait=True) if error is not None}
         for each in gone:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pyrun_runtime.cli.message import UsageError
-from pyrun_runtime.cli.options import one_argument, setting
+from pyrun_runtime.cli.options import one_argument
+from pyrun_runtime.cli.reach import find_directory
 from pyrun_runtime.control import ask
 from pyrun_runtime.resize import parse_amounts
-from pyrun_runtime.store import RUN_ROOT, find_pod
+from pyrun_runtime.store import RUN_ROOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,5 @@ def run(options: Options, arguments: list[str]) -> int:
             raise UsageError(str(error)) from None
     if not any(amounts.values()):
         raise UsageError("nothing to change: --requests or --limits is missing")
-    run_root = setting(options, "root", "PYRUN_ROOT", RUN_ROOT)
-    directory = f"{run_root}/pods/{find_pod(run_root, word)}"
-    ask(directory, {"verb": "resize", "container": options.get("container", ""), **amounts})
+    ask(find_directory(options, word), {"verb": "resize", "container": options.get("container", ""), **amounts})
     return 0

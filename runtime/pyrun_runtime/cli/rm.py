@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+
+from pyrun import PyrunError
 from pyrun_runtime.cli.message import CommandError, UsageError
-from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, conclude_removed, reach
+from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, conclude_removed, reach, store_of
 from pyrun_runtime.cli.stop import grace
+from pyrun_runtime.store import STATUS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun_runtime.cli.options import Options, OptionTable
+    from pyrun_runtime.cli.reach import Reached
+    from pyrun_runtime.store import Store
 
 OPTIONS: OptionTable = {"force,f": "", "time,t": "SECONDS", "grace-period": "SECONDS", **ROOT_OPTIONS}
 HELP = f"""\
 usage: pyrun rm [OPTION]... POD...
 
-Removes what is left of pods that have ended. A pod that runs is refused, unless forced. Prints the name of each.
+Removes what is left of pods that have ended: of a detached one its logs and its status. A pod that runs is refused, unless
+forced. Prints the name of each.
 
   -f, --force            kill pods that run, at once or with --time after that many seconds of grace
   -t, --time SECONDS     see --force
@@ -39,4 +46,17 @@ def run(options: Options, arguments: list[str]) -> int:
         for each in every:
             if each.error is None and each.answer is None:
                 each.error = Runs(f"pod {each.word} runs: stop it first, or --force")
+    store = store_of(options)
+    for each in every:
+        if each.error is None and os.path.exists(f"{each.directory}/{STATUS}"):
+            _remove(store, each)
     return conclude_removed(options, every)
+
+
+def _remove(store: Store, each: Reached) -> None:
+    from pyrun_runtime.ended import remove_ended
+
+    try:
+        remove_ended(store, os.path.basename(each.directory))
+    except (PyrunError, OSError) as error:
+        each.error = error

@@ -10,48 +10,47 @@ from pyrun import (
     Pod,
     SpecError,
     bind_claims,
-    describe_error,
     kill_pod,
     new_uid,
-    pod_need,
-    qos_class,
     replace,
 )
 from pyrun_runtime.admission import Admission, NotAdmitted
+from pyrun_runtime.cli.admit import admit, collect, facts_of
 from pyrun_runtime.cli.document import check_format, render
 from pyrun_runtime.cli.events import Events
+from pyrun_runtime.cli.handlers import explain, handlers
 from pyrun_runtime.cli.manifest import OBJECT_HELP, OBJECT_OPTIONS, keep_sources, load_manifest_with, read_source
 from pyrun_runtime.cli.message import FAILED, TIMED_OUT, CommandError, UsageError, encode_message, naming, say, show
 from pyrun_runtime.cli.options import one_argument, setting, values_of
 from pyrun_runtime.cli.output import Outputs
+from pyrun_runtime.cli.pod_loop import PodLoop
 from pyrun_runtime.cli.policy import POLICY_HELP, POLICY_OPTIONS, in_cluster_domain, security_policy
 from pyrun_runtime.cli.report import closing_table, exit_status, pod_document, rejected_document
 from pyrun_runtime.cli.signals import StopSignals
-from pyrun_runtime.cli.supervise import Supervisor
 from pyrun_runtime.cli.trace import Trace
 from pyrun_runtime.config import CONFIG, load_config
-from pyrun_runtime.control import ACTS, Control
-from pyrun_runtime.store import RUN_ROOT, STATE_ROOT, Store
+from pyrun_runtime.control import Control
+from pyrun_runtime.store import LOG_ROOT, RUN_ROOT, STATE_ROOT, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pyrun import PodSpec
     from pyrun_runtime.cli.input import Input
     from pyrun_runtime.cli.options import Options, OptionTable
     from pyrun_runtime.cli.watch import ObjectFiles
     from pyrun_runtime.config import NodeConfig
-    from pyrun_runtime.control import Handler, Later, Request
     from pyrun_runtime.store import Claim
 
 OPTIONS: OptionTable = {
+    "detach,d": "",
+    "wait": "WHAT",
     "timeout": "SECONDS",
     "events": "",
     "output": "FORMAT",
     "trace": "FILE",
     "root": "DIR",
     "state": "DIR",
+    "logs": "DIR",
     "config": "FILE",
     **OBJECT_OPTIONS,
     **POLICY_OPTIONS,
@@ -62,6 +61,8 @@ usage: pyrun run [OPTION]... SPEC
 Runs the pod in SPEC (JSON or YAML; - is standard input) until it is over, and removes it. Needs root. A pod is over when all its
 containers have ended for good: with restartPolicy Always, which is the default, when it is stopped.
 
+  -d, --detach       leave the pod in the background: print its uid when it runs, and end; 'pyrun rm' removes it in the end
+  --wait WHAT        of a detached pod: running (the default), or ready
   --timeout SECONDS  stop the pod after that time
   --events           tell what happens to the pod, a line each on standard error
   --output FORMAT    print the pod's status at the end as json or yaml; the containers' output goes to standard error
@@ -69,6 +70,7 @@ containers have ended for good: with restartPolicy Always, which is the default,
   --trace FILE       write where the time went, as a Chrome trace (open it at ui.perfetto.dev)
   --root DIR         where running pods are known (PYRUN_ROOT; {RUN_ROOT})
   --state DIR        where emptyDirs on disk are (PYRUN_STATE; {STATE_ROOT})
+  --logs DIR         where the logs of detached pods are (PYRUN_LOGS; {LOG_ROOT})
   --config FILE      what this node keeps for itself, and its limits ({CONFIG}, if it exists)
 {POLICY_HELP}
 Output comes line by line with the container's name before it, standard output and standard error each to its own. The name has a
@@ -80,6 +82,7 @@ once.
 
 Exit status: 0 if every container exited 0. With a single container its exit status, 128+N if signal N ended it. Otherwise 1. Init
 containers and sidecars do not count, but for an init container that fails the pod.
+With --detach 0 as soon as the pod is what was waited for, 1 if it cannot come to that any more.
 124 if the time was over; 2 if SPEC is wrong; 1 if the pod could not be started.
 """
 
@@ -88,6 +91,7 @@ def run(options: Options, arguments: list[str]) -> int:
     path = one_argument(arguments, "SPEC")
     if "timeout" in options:
         _parse_timeout(options["timeout"])
+    _check_detached(options)
     if "output" in options:
         check_format(options["output"])
     if os.geteuid() != 0:
@@ -106,14 +110,20 @@ def run(options: Options, arguments: list[str]) -> int:
     state_root = setting(options, "state", "PYRUN_STATE", STATE_ROOT)
     store = Store(run_root, state_root)
     pod = bind_claims(pod, f"{state_root}/claims")
-    _collect(store)
+    collect(store)
+    sources = [source, *(files.sources() if files is not None else ())]
+    if "detach" in options:
+        from pyrun_runtime.cli.detached import Job, run_detached
+
+        options |= {"root": run_root, "state": state_root}
+        return run_detached(Job(pod, options, config, store, files), sources)
     # From before the first directory is made to after the last one is gone: a signal in between must not end us there.
     with StopSignals() as stop_signals, store.claim(pod.metadata.uid or "") as claim:
         trace.phase("look after the state directory")
-        claim.describe(_facts(pod))
-        keep_sources(claim, [source, *(files.sources() if files is not None else ())])
+        claim.describe(facts_of(pod))
+        keep_sources(claim, sources)
         try:
-            config = _admit(pod, store, config)
+            config = admit(pod, store, config)
         except NotAdmitted as error:
             if "output" in options:
                 show(render(rejected_document(pod, error.reason, error.message), options["output"]), end="")
@@ -125,18 +135,14 @@ def run(options: Options, arguments: list[str]) -> int:
             raise _located(error, "standard input" if path == "-" else path) from None
 
 
-def _admit(pod: PodSpec, store: Store, config: NodeConfig) -> NodeConfig:
-    """Reserve what the pod needs, or raise :class:`NotAdmitted`; *config* with what all Burstable pods have then. What launchers
-    had that were killed meanwhile is asked for only where it matters."""
-    admission = Admission(store.run_root, store.state_root, config)
-    need, uid, qos = pod_need(pod, config.limits.pids_max), pod.metadata.uid or "", qos_class(pod)
-    if admission.admit(uid, need, qos):
-        _collect(store, wait=True)
-        if shortages := admission.admit(uid, need, qos):
-            raise NotAdmitted(pod.metadata.name, shortages)
-    if qos != "Burstable":
-        return config
-    return replace(config, limits=replace(config.limits, burstable_cpu_milli=admission.burstable_cpu_milli()))
+def _check_detached(options: Options) -> None:
+    """Raises UsageError for what does not go together."""
+    if "detach" in options:
+        for name in ("output", "trace", "events"):
+            if name in options:
+                raise UsageError(f"--{name} is for a pod in the foreground, not for --detach")
+    elif "wait" in options:
+        raise UsageError("--wait is for --detach")
 
 
 def _object_files(options: Options) -> ObjectFiles | None:
@@ -158,26 +164,6 @@ def _parse_timeout(text: str) -> float:
     if not 0 < seconds < 1e9:
         raise UsageError(f"--timeout {text}: not a number of seconds above 0")
     return seconds
-
-
-def _collect(store: Store, wait: bool = False) -> None:
-    """Take away what pods left whose pyrun was killed. What cannot be taken away does not keep this pod from running."""
-    for uid, error in store.collect(wait):
-        if error is None:
-            say(f"removed what was left of pod {uid}, whose pyrun was killed")
-        else:
-            say(f"warning: left of pod {uid}, whose pyrun was killed: {describe_error(error)}")
-
-
-def _facts(pod: PodSpec) -> dict[str, str | int]:
-    metadata = pod.metadata
-    return {
-        "name": metadata.name,
-        "namespace": metadata.namespace,
-        "uid": metadata.uid or "",
-        "launcher_pid": os.getpid(),
-        "containers": len(pod.containers),
-    }
 
 
 class _Run:
@@ -210,7 +196,7 @@ class _Run:
         names = [each.name for each in (*spec.init_containers, *spec.containers, *spec.ephemeral_containers)]
         with (
             Outputs(names, self.format is not None, _input_of(spec)) as outputs,
-            Control(claim.directory, {}, _explain) as control,
+            Control(claim.directory, {}, explain) as control,
         ):
             self.stop_signals.give_up = lambda: kill_pod(claim.uid)
             with naming(f"pod {spec.metadata.name}"):
@@ -228,23 +214,23 @@ class _Run:
             left: CleanupErrors | None = None
             try:
                 with pod:
-                    control.handlers = self._handlers(driver, outputs)
-                    supervisor = self._start(driver, outputs)
-                    supervisor.control = control
-                    supervisor.watch()
+                    control.handlers = handlers(driver, outputs, self.security, self.admission, self.policy)
+                    loop = self._start(driver, outputs)
+                    loop.control = control
+                    loop.watch()
             except CleanupErrors as error:
                 left = error  # told at the end: how the containers ended matters no less
             control.close(left)
             self.trace.phase("watch and remove the pod")
-            supervisor.drain()
+            loop.drain()
             ran = driver.life.have_run()
             statuses = [status for name in ran if (status := pod.containers[name].status) is not None]
             if statuses:
-                outputs.err.write(closing_table(statuses, supervisor.timed_out, driver.life.restarts()).encode())
+                outputs.err.write(closing_table(statuses, loop.timed_out, driver.life.restarts()).encode())
             life = driver.life
             if life.failed and life.reason and driver.error is None:
                 outputs.err.write(encode_message(f"pod {spec.metadata.name}: {life.reason}: {life.message}"))
-            supervisor.flush()
+            loop.flush()
         self.trace.save(pod)
         if self.trace.complaint:
             say(f"the trace: {self.trace.complaint}")
@@ -255,64 +241,28 @@ class _Run:
         if driver.error is not None:
             raise driver.error
         lost = self.trace.complaint or (outputs.broken is not None and not outputs.broken.unread)
-        return self._exit_status(driver, supervisor) or (FAILED if lost else 0)
+        return self._exit_status(driver, loop) or (FAILED if lost else 0)
 
-    def _start(self, driver: Driver, outputs: Outputs) -> Supervisor:
+    def _start(self, driver: Driver, outputs: Outputs) -> PodLoop:
         self.stop_signals.give_up = None
         if self.stop_signals.take():
             raise KeyboardInterrupt  # it came while the pod was created: nothing has run, nothing needs grace
-        supervisor = Supervisor(driver, outputs, self.stop_signals, self.timeout_s, self.object_files)
+        loop = PodLoop(driver, outputs, self.stop_signals, self.timeout_s, self.object_files)
         driver.begin()
         self.trace.phase("start the containers")
         for warning in driver.pod.sandbox.pause.warnings:
             outputs.err.write(encode_message(f"warning: pause: {warning}"))
         self.trace.save(driver.pod)
-        return supervisor
+        return loop
 
-    def _handlers(self, driver: Driver, outputs: Outputs) -> dict[str, Handler]:
-        """What other commands may ask for, by its verb."""
-
-        def debug(request: Request) -> None:
-            from pyrun_runtime.debug import debug_pod
-
-            debug_pod(driver, outputs, self.security, request["container"])
-
-        def resize(request: Request) -> None:
-            from pyrun_runtime.resize import resize_pod
-
-            name = request["container"] or _only_container(driver.pod.spec)
-            amounts = request["requests"], request["limits"]
-            resize_pod(driver, self.admission, self.policy.pids_max, name, *amounts)
-
-        def act(request: Request) -> Mapping[str, object] | Later | None:
-            from pyrun_runtime.act import perform
-
-            return perform(driver, request)
-
-        acts: dict[str, Handler] = dict.fromkeys(ACTS, act)
-        return {"debug": debug, "resize": resize, "status": lambda _request: pod_document(driver), **acts}
-
-    def _exit_status(self, driver: Driver, supervisor: Supervisor) -> int:
+    def _exit_status(self, driver: Driver, loop: PodLoop) -> int:
         """124 if the time was over; that of the regular containers; of a pod that failed for another reason, 1."""
-        if supervisor.time_over:
+        if loop.time_over:
             return TIMED_OUT
         regular = [driver.pod.containers.get(each.name) for each in self.spec.containers]
         statuses = [each.status for each in regular if each is not None and each.status is not None]
         failed = driver.life.failed or len(statuses) < len(regular)
-        return exit_status(statuses, supervisor.timed_out) or (FAILED if failed else 0)
-
-
-def _only_container(pod: PodSpec) -> str:
-    names = [container.name for container in pod.containers]
-    if len(names) > 1:
-        raise UsageError(f"pod {pod.metadata.name} has several containers: --container {' or '.join(names)}")
-    return names[0]
-
-
-def _explain(error: Exception) -> tuple[str, int]:
-    from pyrun_runtime.cli.main import explain
-
-    return explain(error)
+        return exit_status(statuses, loop.timed_out) or (FAILED if failed else 0)
 
 
 def _input_of(spec: PodSpec) -> Input | None:

@@ -13,7 +13,8 @@ HELP = f"""\
 usage: pyrun stop [OPTION]... POD...
 
 Stops pods as their manifests say, sidecars last, and waits until nothing is left of them; several at the same time. Prints the
-name of each. A pod that ends by itself meanwhile is no error, and what is left of one whose pyrun was killed is removed.
+name of each. A pod that ends by itself meanwhile is no error, and what is left of one whose pyrun was killed is removed. Of a
+detached pod logs and status stay, until 'pyrun rm'.
 
   -t, --time SECONDS     how long its containers may take, instead of terminationGracePeriodSeconds; 0 kills at once
   --grace-period SECONDS the same

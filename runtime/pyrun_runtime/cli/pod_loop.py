@@ -1,4 +1,4 @@
-"""Looking after a pod that runs in the foreground: one loop over its driver, output, signals and the clock."""
+"""Looking after a pod: one loop over its driver, output, signals and the clock."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import signal as signals
 
     from pyrun import Driver
+    from pyrun_runtime.cli.detached import Log
     from pyrun_runtime.cli.output import Outputs
     from pyrun_runtime.cli.signals import StopSignals
     from pyrun_runtime.cli.watch import ObjectFiles, ObjectWatch
@@ -25,7 +26,7 @@ else:
 MAX_WAIT_S = 3600.0
 
 
-class Supervisor:
+class PodLoop:
     """Runs until the pod is over.
 
     The first signal, the end of *timeout_s* or a broken output stops the pod gracefully, within its grace period. A signal to a
@@ -39,7 +40,7 @@ class Supervisor:
     def __init__(
         self,
         driver: Driver,
-        outputs: Outputs,
+        outputs: Outputs | Log,
         stop_signals: StopSignals,
         timeout_s: float | None,
         object_files: ObjectFiles | None,
