@@ -144,6 +144,9 @@ enum plan_report_kind {
     PLAN_REPORT_GATE = 3,    /* step: waits at its gate */
 };
 
+/* With what a child ends whose gate is closed for good. */
+#define PLAN_STATUS_CLOSED 125
+
 struct plan_report {
     __u32 kind;
     __u32 step;

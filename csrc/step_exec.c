@@ -101,7 +101,7 @@ long step_gate(struct child *child, const struct plan_step *step)
         ret = sys_read(gate_fd, &go, 1);
     while (ret == -EINTR);
     if (ret != 1)
-        sys_exit_group(0);
+        sys_exit_group(PLAN_STATUS_CLOSED);
     return 0;
 }
 

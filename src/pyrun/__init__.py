@@ -94,6 +94,8 @@ if TYPE_CHECKING:
     from pyrun.kernel.undo import Undo as Undo
     from pyrun.linux.features import Feature as Feature
     from pyrun.pod.accounts import resolve_user as resolve_user
+    from pyrun.pod.adopt import connect as connect
+    from pyrun.pod.adopt import read_kept as read_kept
     from pyrun.pod.container import PodContainer as PodContainer
     from pyrun.pod.driver import Driver as Driver
     from pyrun.pod.entry import ContainerEntry as ContainerEntry
@@ -219,6 +221,7 @@ _EXPORTS = {
     "kernel.undo": ("Undo",),
     "linux.features": ("Feature",),
     "pod.accounts": ("resolve_user",),
+    "pod.adopt": ("connect", "read_kept"),
     "pod.container": ("PodContainer",),
     "pod.driver": ("Driver",),
     "pod.entry": ("ContainerEntry", "enter", "entry_document", "open_first", "parse_entry"),
@@ -360,6 +363,7 @@ __all__ = [
     "check_order",
     "collect_user_ranges",
     "complete_process",
+    "connect",
     "create",
     "delegate_cgroup",
     "describe_error",
@@ -375,13 +379,13 @@ __all__ = [
     "kill_pod",
     "life_document",
     "list_pods",
-    "log_runs",
     "load_json",
     "load_objects",
     "load_oci",
     "load_oci_process",
     "load_oci_resources",
     "load_pod",
+    "log_runs",
     "lower_container",
     "move_net_devices",
     "new_uid",
@@ -407,6 +411,7 @@ __all__ = [
     "qos_class",
     "read_capacity",
     "read_features",
+    "read_kept",
     "read_links",
     "read_machine",
     "read_start_ticks",

@@ -89,6 +89,7 @@ class Lib:
     PLAN_REPORT_FAILED: int
     PLAN_REPORT_WARNING: int
     PLAN_REPORT_GATE: int
+    PLAN_STATUS_CLOSED: int
     PLAN_SETNS: int
     PLAN_UNSHARE: int
     PLAN_TIME_NAMESPACE: int

@@ -246,7 +246,7 @@ def test_it_takes_few_kilobytes(monitor: Monitor) -> None:
     assert int(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:"))) < 1024
     assert os.readlink(f"/proc/{monitor.pid}/exe") == "/memfd:pyrun-monitor (deleted)"
     # The standard ones, a client's, where others connect, the records, and what tells of signals.
-    assert len(os.listdir(f"/proc/{monitor.pid}/fd")) == 7, os.listdir(f"/proc/{monitor.pid}/fd")
+    assert len(os.listdir(f"/proc/{monitor.pid}/fd")) == 8, os.listdir(f"/proc/{monitor.pid}/fd")
 
 
 # ---- logs ----
@@ -506,7 +506,7 @@ def test_messages_that_make_no_sense(monitor: Monitor, tmp_path: Path) -> None:
             answer, _ = client._receive()
             assert (answer.kind, answer.number("error")) == ("ERROR", number), data
         monitor.status()
-        assert len(os.listdir(f"/proc/{monitor.pid}/fd")) == 8
+        assert len(os.listdir(f"/proc/{monitor.pid}/fd")) == 9
 
 
 def _streams(**fields: int) -> dict[str, Any]:
@@ -544,7 +544,7 @@ def test_any_bytes(monitor: Monitor, tmp_path: Path) -> None:
                         pass
     wait_until(lambda: monitor.status().clients == 1)
     held = len(os.listdir(f"/proc/{monitor.pid}/fd"))
-    assert held <= 7 + 6 * monitor.status().containers
+    assert held <= 8 + 6 * monitor.status().containers
 
 
 def test_clients_that_are_too_many(monitor: Monitor, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ from pyrun.kernel.monitor_protocol import (
     pack_request,
     unpack_answer,
 )
-from pyrun.kernel.process import SIGKILL, ExitStatus, Process
+from pyrun.kernel.process import SIGKILL, SIGPIPE, ExitStatus, Process
 from pyrun.kernel.program import program_fd
 from pyrun.kernel.spawn import create
 from pyrun.kernel.step import ChangeDirectory, Duplicate, Exec, NewSession, SetOomScoreAdj
@@ -132,9 +132,9 @@ class Monitor:
         self.pid = 0
 
     @classmethod
-    def start(cls, directory: str, *, cgroup: HasFileno | None = None) -> Monitor:
+    def start(cls, directory: str, *, cgroup: HasFileno | None = None, held: HasFileno | None = None) -> Monitor:
         """Start a monitor that is to be found at ``<directory>/monitor`` and keeps its exit records in ``<directory>/exits``,
-        in *cgroup*. If that fails, nothing is left."""
+        in *cgroup*. A lock (flock(2)) on *held* lasts as long as it does. If that fails, nothing is left."""
         exits, path = f"{directory}/{EXITS}", f"{directory}/{SOCKET}"
         ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
         try:
@@ -144,7 +144,7 @@ class Monitor:
                 Fd.open(exits, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600) as records,
                 Fd.open("/dev/null", os.O_RDWR) as null,
             ):
-                given = {"client": client, "listen": listening, "exits": records, "null": null}
+                given = {"client": client, "listen": listening, "exits": records, "null": null, "held": held or null}
                 created = create(MONITOR_STEPS, cgroup=cgroup, fds={**given, "program": program_fd("pyrun-monitor")})
                 with created:
                     monitor = cls(ours, created.wait_started())
@@ -407,10 +407,33 @@ class MonitoredProcess(Process):
         self._monitor = monitor
         self._is_another = False
 
+    @classmethod
+    def ended(cls, record: ExitRecord, monitor: Monitor) -> MonitoredProcess:
+        """One of which only the record is left."""
+        gone = Fd.open("/dev/null", os.O_PATH)
+        gone.close()
+        process = cls(record.pid, gone, monitor, record.id, record.started_s)
+        process._keep(record)
+        return process
+
+    @property
+    def finished_s(self) -> float | None:
+        return self.record.finished_s if self.record is not None else None
+
+    @property
+    def has_run(self) -> bool:
+        """Of one that has ended: whether it was more than a plan. One whose maker died while it was on its way has found its gate
+        closed, or nobody who reads its report."""
+        status = self.record.status if self.record is not None else None
+        return status is None or (status.code != lib.PLAN_STATUS_CLOSED and status.signal != SIGPIPE)
+
+    def _keep(self, record: ExitRecord) -> None:
+        self.pid, self.record, self._status = record.pid, record, record.status
+
     def successor(self, pid: int) -> Process:
         found = self._monitor.find(self.id)
         if isinstance(found, ExitRecord):  # both are over; the record is of the one that mattered
-            self.pid, self.record, self._status = found.pid, found, found.status
+            self._keep(found)
             return self
         self._is_another = True
         return found
@@ -519,6 +542,7 @@ MONITOR_STEPS = (
     Duplicate("client", 3),
     Duplicate("listen", 4),
     Duplicate("exits", 5),
+    Duplicate("held", 6),
     ChangeDirectory("/"),
     SetOomScoreAdj(OOM_SCORE),
     Exec(("pyrun-monitor", "3", "4", "5"), file="program"),

@@ -7,7 +7,7 @@ import os
 from pyrun.errors import StateError
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.program import program_fd
-from pyrun.kernel.spawn import create
+from pyrun.kernel.spawn import Adopted, create
 from pyrun.kernel.step import Duplicate, Exec
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from pyrun.errors import StepError
-    from pyrun.kernel.monitor import Monitor
+    from pyrun.kernel.monitor import Monitor, MonitoredProcess
     from pyrun.kernel.process import Process
     from pyrun.kernel.spawn import Created, HasFileno
     from pyrun.kernel.step import Step
@@ -31,7 +31,7 @@ class PauseProcess:
     others may be started before that, with a plan that waits for it (:class:`~pyrun.kernel.step.Await`).
     """
 
-    def __init__(self, setup: Created, ready: Fd) -> None:
+    def __init__(self, setup: Created | Adopted, ready: Fd) -> None:
         self.ready = ready
         self._setup = setup
         self._ready = self._started = False
@@ -99,6 +99,15 @@ class PauseProcess:
             pause.end()
             raise
         pause.ready.close()
+        return pause
+
+    @classmethod
+    def adopt(cls, process: MonitoredProcess) -> PauseProcess:
+        """pause as another has started it, and found it ready."""
+        ready, writing = [Fd.adopt(fd) for fd in os.pipe2(os.O_CLOEXEC)]
+        writing.close()  # as that of a pause that has become the program
+        pause = cls(Adopted(process), ready)
+        pause._ready = pause._started = True
         return pause
 
     def becomes_ready(self) -> bool:

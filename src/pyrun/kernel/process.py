@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-SIGKILL = 9
+SIGKILL, SIGPIPE = 9, 13
 TRACER_LOOK_S = 0.01
 
 
@@ -163,6 +163,11 @@ class Process:
             self.kill()
             self.wait()
         self.close()
+
+    @property
+    def finished_s(self) -> float | None:
+        """When it ended, on CLOCK_MONOTONIC, where somebody has written that down."""
+        return None
 
     def successor(self, pid: int) -> Process:
         """The process that this one's plan went on in: a child of our own, too."""

@@ -240,6 +240,29 @@ class Created:
         raise StepError(errno.EINTR, self._steps[index], index, hint)
 
 
+class Adopted:
+    """A process that another has created and started, in place of a :class:`Created`: nothing is known of its plan."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.warnings: list[StepError] = []
+        self.stamps: list[tuple[int, int]] = []
+
+    def wait_created(self) -> None:
+        """It was."""
+
+    def open_gate(self) -> None:
+        """Raises :class:`StateError`: it was opened, or never will be."""
+        raise StateError(f"process {self.process.pid}", "past its gate", "at its gate")
+
+    def wait_started(self) -> Process:
+        return self.process
+
+    def abandon(self) -> None:
+        """Kill the process, and reap it. Idempotent."""
+        self.process.end()
+
+
 def step_error(steps: Sequence[Step], index: int, error: int) -> StepError | ExecError:
     """The exception for a report: step *index* failed with *error*."""
     if index >= len(steps):

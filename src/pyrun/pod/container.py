@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyrun.errors import StepError
     from pyrun.kernel.cgroup import Cgroup
     from pyrun.kernel.process import ExitStatus
-    from pyrun.kernel.spawn import Created, HasFileno
+    from pyrun.kernel.spawn import Adopted, Created, HasFileno
     from pyrun.kernel.step import Plan
     from pyrun.pod.plan import ProcessPlan
 
@@ -31,13 +31,16 @@ class PodContainer:
     """A container that has been created. ``state`` is OCI's word: created, running or stopped; ``status`` is None until it has
     ended and :meth:`poll` has seen that. ``cgroup`` and ``plan`` are what it was made in and with."""
 
-    def __init__(self, name: str, cgroup: Cgroup, setup: Created, plan: ProcessPlan) -> None:
+    def __init__(
+        self, name: str, cgroup: Cgroup, setup: Created | Adopted, plan: ProcessPlan, started_s: float = 0.0
+    ) -> None:
+        """*started_s* is for one that has been started already."""
         self.name = name
         self.cgroup = cgroup
         self.plan = plan
         self.status: ContainerStatus | None = None
         self._setup = setup
-        self._started_s = 0.0
+        self._started_s = started_s
         self.listeners: set[Callable[[], object]] = set()  # the pod's, see there
         self._execs: list[tuple[Process, Process]] = []  # what exec() gave away, and our own hold of the same process
 
@@ -153,6 +156,13 @@ class PodContainer:
             self.status = self._finish(exit)
         return self.status
 
+    def close(self) -> None:
+        """Let go of it, and of what :meth:`exec` has started; it goes on."""
+        for _, watched in self._execs:
+            watched.close()
+        self.process.close()
+        self.cgroup.close()
+
     def abandon(self) -> None:
         """Kill and reap the process, wherever it is; ``status`` says how it ended then, too. Idempotent."""
         self._reap_execs()
@@ -165,7 +175,7 @@ class PodContainer:
             self.status = self._finish(self.process.status)
 
     def _finish(self, exit: ExitStatus) -> ContainerStatus:
-        finished_s = time.monotonic()
+        finished_s = self.process.finished_s or time.monotonic()
         if "pid" not in self.plan.namespaces:
             # The end of a first process that is PID 1 of nothing does not end its children.
             self.cgroup.kill()

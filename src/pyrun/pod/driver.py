@@ -214,7 +214,7 @@ class Driver:
             state = "ending" if self.life.ending else f"one with a container {container.name}"
             raise StateError(f"pod {self.pod.spec.metadata.name}", state, "a running one without")
         spec = self.pod.spec
-        self.pod.spec = replace(spec, ephemeral_containers=(*spec.ephemeral_containers, container))
+        self.pod.change_spec(replace(spec, ephemeral_containers=(*spec.ephemeral_containers, container)))
         self._happens(EphemeralAdded(container))
 
     def resize(

@@ -8,7 +8,7 @@ from pyrun.container.lower import is_in_sandbox, volume_source
 from pyrun.container.plan import PAUSE, PAUSE_READY
 from pyrun.container.process import CONSOLE, INIT, STDIO
 from pyrun.container.root_plan import USER_NAMESPACE
-from pyrun.errors import About, Unsupported
+from pyrun.errors import About, StateError, Unsupported
 from pyrun.kernel.fd import Fd
 from pyrun.kernel.program import program_fd
 from pyrun.kernel.spawn import create
@@ -64,6 +64,11 @@ class ContainerMaker:
         self._monitored = monitored
         self._facts: Facts | None = None
 
+    def close(self) -> None:
+        """Let go of the volumes."""
+        for fd in self._volumes.values():
+            fd.close()
+
     def plan(self, containers: tuple[Container, ...], sandbox: Sandbox) -> tuple[ProcessPlan, ...]:
         """How they are made."""
         containers = tuple([self._with_env_files(each, sandbox) for each in containers])
@@ -86,7 +91,7 @@ class ContainerMaker:
         def directory_of(name: str) -> str | int:
             if is_in_sandbox(volumes[name]):
                 return f"{sandbox.root}/volumes/{name}"
-            return self._volumes[volume_source(volumes[name], paths)].fileno()
+            return self._volume(volume_source(volumes[name], paths)).fileno()
 
         return resolve_env_files(container, directory_of)
 
@@ -147,5 +152,11 @@ class ContainerMaker:
             PAUSE_READY: sandbox.pause.ready,
             **({USER_NAMESPACE: sandbox.users} if sandbox.users is not None else {}),
             **({INIT: program_fd(INIT)} if has_init(self.spec, container) else {}),
-            **{slot: self._volumes[path] for path, slot in paths.items()},
+            **{slot: self._volume(path) for path, slot in paths.items()},
         }
+
+    def _volume(self, path: str) -> Fd:
+        """Raises :class:`StateError` for one that was not there any more when the pod was taken up."""
+        if path not in self._volumes:
+            raise StateError(f"volume {path}", "gone", "there")
+        return self._volumes[path]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from pyrun.kernel.namespace import Namespace
     from pyrun.kernel.process import Process
+    from pyrun.pod.adopt import Kept
     from pyrun.pod.container import PodContainer
     from pyrun.pod.limits import LimitPolicy
     from pyrun.pod.maker import Stdio
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pyrun.pod.plan import ProcessPlan
     from pyrun.pod.security import SecurityPolicy
     from pyrun.pod.status import ContainerStatus
+    from pyrun.pod.user_range import UserRange
     from pyrun.pod.volume_files import VolumeFiles
     from pyrun.spec.pod import Container, PodSpec
     from pyrun.spec.source import ConfigObject
@@ -60,10 +62,11 @@ MONITOR_GROUP = ".monitor"  # what no container can be called
 class Pod:
     """A pod of this process: :meth:`create`, :meth:`start`, :meth:`wait`, :meth:`stop`, :meth:`remove`.
 
-    As a context manager it is removed at the end of the block. ``containers`` are those that have been created, by name, each
-    its last run; ``warnings`` is what could not be done and is no failure, a sentence each. ``listeners`` are called, in the
-    caller's thread, when somebody has done something after which a loop that sleeps until something of the pod ends has to look
-    again: a container was made, a program executed in one, a :class:`~pyrun.pod.driver.Driver` told to stop, the pod removed.
+    As a context manager it is removed at the end of the block, or let go of if it is only ``visited`` (:func:`connect`).
+    ``containers`` are those that have been created, by name, each its last run; ``warnings`` is what could not be done and is no
+    failure, a sentence each. ``listeners`` are called, in the caller's thread, when somebody has done something after which a
+    loop that sleeps until something of the pod ends has to look again: a container was made, a program executed in one, a
+    :class:`~pyrun.pod.driver.Driver` told to stop, the pod removed.
 
     Nothing is decided here: who is to be started when, and again, is :class:`~pyrun.pod.driver.Driver`'s business, which calls
     :meth:`create_containers` and :meth:`start_containers`.
@@ -71,6 +74,7 @@ class Pod:
 
     def __init__(self, spec: PodSpec, sandbox: Sandbox, maker: ContainerMaker, undo: Undo, made: Undo) -> None:
         self.spec = spec
+        self._kept: Kept | None = None
         self.uid = sandbox.uid
         self.cgroup = sandbox.cgroup
         self.sandbox = sandbox
@@ -80,6 +84,7 @@ class Pod:
         self._files: VolumeFiles | None = None
         self._limits_due = False  # of the pod's cgroup: resized, for a container that is to be made anew
         self.removed = False
+        self.visited = False
         self.listeners: set[Callable[[], object]] = set()
         self._known: set[str] = set()  # those whose end is on the undo stack
         self._undo = undo
@@ -122,11 +127,63 @@ class Pod:
             if sandbox is not None:
                 undo.push("remove the sandbox", sandbox.remove)
             settled = settle_security(spec, security)
-            if not settled.host_users:
-                settled = replace(settled, user_range=_take_range(security, undo))
-            builder = _Builder(settled, directory, undo, made, policy)
+            users = None if settled.host_users else _take_range(security, undo)
+            if users is not None:
+                settled = replace(settled, user_range=users.first)
+            builder = _Builder(settled, directory, undo, made, policy, users)
             death_signal = signals.SIGKILL if kill_with_launcher or monitor is not None else 0
             return builder.build(stdio, death_signal, sandbox, console, monitor)
+
+    @classmethod
+    def adopt(cls, directory: str) -> Pod:
+        """A pod with a monitor, made by another process that is gone or does not drive it any more; *directory* is that of its
+        :class:`MonitorPlace`. What was made with it is as it was: ``containers`` are those that run, and how the others ended.
+
+        Raises :class:`NotFound` where there is no such pod, or no monitor any more: :func:`remove_leftovers` takes away what is
+        left.
+        """
+        from pyrun.pod.adopt import adopt
+
+        return adopt(directory)
+
+    def keep_for(self, kept: Kept) -> None:
+        """From now on whatever changes is written down for who adopts the pod."""
+        self._kept = kept
+        self._limits_due = kept.limits_due
+
+    def change_spec(self, spec: PodSpec) -> None:
+        """*spec* is what the next containers are made by."""
+        self.spec = self._maker.spec = spec
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._kept is not None:
+            from pyrun.pod.adopt import keep
+
+            self._kept = replace(self._kept, spec=self.spec, limits_due=self._limits_due)
+            keep(self._kept)
+
+    def take(self, container: PodContainer) -> None:
+        """One of the pod's containers that another process has made."""
+        self._undo.push(f"end container {container.name}", self._end, container.name)
+        self._known.add(container.name)
+        self.containers[container.name] = container
+        container.listeners = self.listeners
+
+    def close(self) -> None:
+        """Let go of a pod with a monitor, which lives on without us. Idempotent; raises :class:`StateError` for one without."""
+        monitor = self.sandbox.monitor
+        if monitor is None:
+            raise StateError(
+                f"pod {self.spec.metadata.name}", "one whose processes are our children", "one with a monitor"
+            )
+        self.removed = True
+        self._undo.forget()
+        for container in self.containers.values():
+            container.close()
+        self.sandbox.close()
+        self._maker.close()
+        self.notify()
 
     def start(self) -> None:
         """Start every container. If one cannot be executed, all are ended and the pod is removed.
@@ -167,7 +224,7 @@ class Pod:
             except BaseException:
                 self._files.write(self.spec)  # those that have been written have what the others have
                 raise
-        self.spec = self._maker.spec = spec
+        self.change_spec(spec)
 
     # ---- some of the containers ----
 
@@ -210,6 +267,7 @@ class Pod:
             controllers = self.cgroup.read_available_controllers()
             self.cgroup.apply_limits(pod_limits(self.spec, controllers, self._maker.policy))
             self._limits_due = False
+            self._keep()
         for container, plan in zip(containers, self._maker.plan(containers, self.sandbox), strict=True):
             if container.name not in self._known:
                 self._undo.push(f"end container {container.name}", self._end, container.name)
@@ -280,8 +338,8 @@ class Pod:
         running = self.containers.get(name)
         group = None if running is None or running.status is not None or restart else running.cgroup
         apply_resize(old, new, name, self.cgroup, group, self._maker.policy)
-        self.spec = self._maker.spec = new
         self._limits_due = self._limits_due or group is None
+        self.change_spec(new)
         return restart
 
     # ---- all of them ----
@@ -367,23 +425,29 @@ class Pod:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.remove()
+        if self.visited:
+            self.close()
+        else:
+            self.remove()
 
 
-def _take_range(policy: SecurityPolicy, undo: Undo) -> int:
+def _take_range(policy: SecurityPolicy, undo: Undo) -> UserRange:
     if policy.user_ranges is None:
         raise Unsupported("hostUsers: false", "ranges of ids to give to pods (SecurityPolicy.user_ranges)")
     from pyrun.pod.user_range import take_user_range
 
     taken = take_user_range(policy.user_ranges)
     undo.push("give back the range of ids", taken.release)
-    return taken.first
+    return taken
 
 
 class _Builder:
     """Builds one pod; every method leaves on the undo stack what takes it back."""
 
-    def __init__(self, spec: PodSpec, directory: str, undo: Undo, made: Undo, policy: LimitPolicy) -> None:
+    def __init__(
+        self, spec: PodSpec, directory: str, undo: Undo, made: Undo, policy: LimitPolicy, users: UserRange | None
+    ) -> None:
+        self.users = users
         self.spec = spec
         self.directory = directory
         self.undo = undo
@@ -430,9 +494,20 @@ class _Builder:
         self._wait_for_pause(pod)
         for container in pod.containers.values():
             self._wait_created(container, sandbox)
+        if monitor is not None:
+            self._keep(pod, monitor)
         # First at the end: all at once, then one by one is quick.
         self.undo.push(f"kill cgroup {pod.cgroup.path}", pod.kill_all)
         return pod
+
+    def _keep(self, pod: Pod, place: MonitorPlace) -> None:
+        from pyrun.pod.adopt import VERSION, Kept, keep, remove_kept
+
+        locks = self.users.locks if self.users is not None else ""
+        kept = Kept(VERSION, pod.uid, self.spec, self.directory, self.policy, place, locks)
+        self.undo.push("remove the record of the pod", remove_kept, place.directory)
+        keep(kept)
+        pod.keep_for(kept)
 
     def _make_directory(self, path: str) -> None:
         """Where something is to be in it: a pod without volumes on disk costs the file system nothing."""
@@ -460,7 +535,9 @@ class _Builder:
         monitor = self.monitored.monitor if self.monitored is not None else None
         with About("pause"):
             users = None if self.spec.host_users else self._make_users()
-            sandbox = Sandbox(uid, plan, cgroup, self.undo, bare if self.spec.host_users else None, users, monitor)
+            sandbox = Sandbox.create(
+                uid, plan, cgroup, self.undo, bare if self.spec.host_users else None, users, monitor
+            )
             if users is not None and self.spec.share_process_namespace:
                 sandbox.pause.wait_ready()  # others are born into its PID namespace, which a child of its first process is in
             return sandbox
@@ -472,7 +549,7 @@ class _Builder:
         leaf = cgroup.child(MONITOR_GROUP)
         self.undo.push(f"close cgroup {leaf.path}", leaf.close)
         with About("the monitor"):
-            monitor = Monitor.start(place.directory, cgroup=leaf)
+            monitor = Monitor.start(place.directory, cgroup=leaf, held=self.users)
         self.undo.push("end the monitor", monitor.end)
         self.monitored = PodMonitor(monitor, place)
 

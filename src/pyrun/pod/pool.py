@@ -160,7 +160,7 @@ class SandboxPool:
             undo.push("tell the pool", self._forget, uid)
             cgroup = self._group.child(f"pod{uid}")
             undo.push(f"remove cgroup {cgroup.path}", cgroup.destroy)
-            sandbox = Sandbox(uid, self._plan, cgroup, undo, self._bare)
+            sandbox = Sandbox.create(uid, self._plan, cgroup, undo, self._bare)
             sandbox.pause.wait_ready()
             return sandbox
 

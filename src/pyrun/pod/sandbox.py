@@ -37,22 +37,35 @@ class Sandbox:
         uid: str,
         plan: ProcessPlan,
         cgroup: Cgroup,
+        pause: PauseProcess,
+        undo: Undo,
+        users: Namespace | None = None,
+        monitor: Monitor | None = None,
+    ) -> None:
+        self.uid = uid
+        self.plan = plan
+        self.cgroup = cgroup
+        self.pause = pause
+        self._undo = undo
+        self.users = users
+        self.monitor = monitor
+
+    @classmethod
+    def create(
+        cls,
+        uid: str,
+        plan: ProcessPlan,
+        cgroup: Cgroup,
         undo: Undo,
         bare: int | None = None,
         users: Namespace | None = None,
         monitor: Monitor | None = None,
-    ) -> None:
+    ) -> Sandbox:
         """Let pause come up in a leaf of *cgroup*. What ends it goes onto *undo*, which removes the cgroup as well.
 
         *bare* is the mount namespace that *plan* starts from, if it does (:mod:`pyrun.kernel.bare`); *users* the user namespace
         of a pod that has one, which stays its maker's. With a *monitor* pause is that one's child.
         """
-        self.monitor = monitor
-        self.users = users
-        self.uid = uid
-        self.plan = plan
-        self.cgroup = cgroup
-        self._undo = undo
         # A cgroup that has controllers for its children may hold no process itself, so pause has a leaf of its own.
         leaf = cgroup.child(plan.cgroup)
         undo.push(f"close cgroup {leaf.path}", leaf.close)
@@ -64,10 +77,9 @@ class Sandbox:
                 fds[BARE] = bare
             if users is not None:
                 fds[USER_NAMESPACE] = users
-            self.pause = PauseProcess.create(
-                plan.steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds, monitor=monitor
-            )
-        undo.push("end pause", self.pause.end)
+            pause = PauseProcess.create(plan.steps, namespaces=plan.namespaces, cgroup=leaf, fds=fds, monitor=monitor)
+        undo.push("end pause", pause.end)
+        return cls(uid, plan, cgroup, pause, undo, users, monitor)
 
     @property
     def parent(self) -> str:
@@ -86,6 +98,16 @@ class Sandbox:
                 raise StateError(
                     "the sandbox", f"made for another pod ({_tell(has)})", f"made for this one ({_tell(needs)})"
                 )
+
+    def close(self) -> None:
+        """Let go of one that a monitor holds."""
+        self.pause.ready.close()
+        self.pause.process.close()
+        if self.users is not None:
+            self.users.close()
+        if self.monitor is not None:
+            self.monitor.close()
+        self.cgroup.close()
 
     def remove(self) -> None:
         """End pause and whoever else lives in the cgroup, and remove it, with all else that its maker put on the undo stack.

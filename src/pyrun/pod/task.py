@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
     Answer: TypeAlias = tuple[bool, str]  # whether it went well, and what is to be told about it
 
+WHATS = (
+    "exec",
+    "postStart",
+    "preStop",
+    "startup",
+    "liveness",
+    "readiness",
+)  # what a program of ours in a container is for
 GONE_S = 0.1  # what the killed are waited for; they are gone in less than a hundredth of that
 MAX_OUTPUT_BYTES = (
     10 * 1024
@@ -148,6 +156,16 @@ def _open_group(above: Cgroup, name: str) -> Cgroup:
 
 
 _killed = 0
+
+
+def end_left(above: Cgroup) -> None:
+    """Kill what hooks and probes have left below a container's group, whose driver was killed; the next ones get other names."""
+    global _killed
+    for entry in os.listdir(above.path):
+        what, dash, number = entry.rpartition("-")
+        if dash and what in WHATS and number.isdecimal():
+            _killed = max(_killed, int(number))
+            _leave_group(Cgroup.open(f"{above.name}/{entry}", root=above.root), kill=True)
 
 
 def _leave_group(group: Cgroup, kill: bool) -> None:

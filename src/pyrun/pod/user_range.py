@@ -29,12 +29,16 @@ class UserRanges(Value):
 
 
 class UserRange:
-    """One range, held until :meth:`release`."""
+    """One range, held until :meth:`release`. Its lock can be given to who is to hold it, too (``fileno()``)."""
 
     def __init__(self, first: int, lock: Fd, path: str) -> None:
         self.first = first
+        self.locks = os.path.dirname(path)
         self._lock = lock
         self._path = path
+
+    def fileno(self) -> int:
+        return self._lock.fileno()
 
     def release(self) -> None:
         """Idempotent."""
@@ -59,6 +63,14 @@ def take_user_range(ranges: UserRanges) -> UserRange:
     except OSError as error:
         raise KernelError(error.errno or 0, "flock(2)", ranges.locks) from None
     raise Unsupported("hostUsers: false", f"a free range of ids: all {ranges.count} are taken")
+
+
+def release_user_range(locks: str, first: int) -> None:
+    """Give back a range that another process has taken, unless it is held. Idempotent."""
+    path = os.path.join(locks, str(first))
+    lock = _lock(path) if os.path.exists(path) else None
+    if lock is not None:
+        UserRange(first, lock, path).release()
 
 
 def collect_user_ranges(locks: str) -> None:

@@ -15,6 +15,8 @@ from pyrun.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pyrun.container.layout import PodPaths
     from pyrun.kernel.undo import Undo
     from pyrun.spec.pod import Container, PodSpec, Volume
@@ -65,6 +67,19 @@ def open_volumes(pod: PodSpec, paths: PodPaths, undo: Undo, made: Undo) -> dict[
             raise SpecError(
                 f"/spec/volumes/{i}/persistentVolumeClaim", "there is no directory for claims (bind_claims)"
             )
+    return opened
+
+
+def reopen_volumes(paths: Iterable[str], undo: Undo) -> dict[str, Fd]:
+    """What :func:`open_volumes` has opened, of a pod that is taken up again: nothing is made. What somebody has removed meanwhile
+    is missing when a container asks for it."""
+    opened: dict[str, Fd] = {}
+    for path in paths:
+        try:
+            opened[path] = _own(Fd.open(path, os.O_PATH), undo)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
     return opened
 
 
