@@ -422,8 +422,7 @@ class MonitoredProcess(Process):
 
     @property
     def has_run(self) -> bool:
-        """Of one that has ended: whether it was more than a plan. One whose maker died while it was on its way has found its gate
-        closed, or nobody who reads its report."""
+        """One whose maker died while it was on its way has found its gate closed, or nobody who reads its report."""
         status = self.record.status if self.record is not None else None
         return status is None or (status.code != lib.PLAN_STATUS_CLOSED and status.signal != SIGPIPE)
 

@@ -169,6 +169,11 @@ class Process:
         """When it ended, on CLOCK_MONOTONIC, where somebody has written that down."""
         return None
 
+    @property
+    def has_run(self) -> bool:
+        """Of one that has ended: whether it was more than a plan, as far as anybody knows."""
+        return True
+
     def successor(self, pid: int) -> Process:
         """The process that this one's plan went on in: a child of our own, too."""
         return Process(pid, Fd.adopt(pidfd_open(pid)))

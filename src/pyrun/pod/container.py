@@ -65,6 +65,16 @@ class PodContainer:
         return "running" if self._started_s else "created"
 
     @property
+    def started_s(self) -> float:
+        """When it was started, on CLOCK_MONOTONIC; 0 before that."""
+        return self._started_s
+
+    @property
+    def has_run(self) -> bool:
+        """Whether its program runs, or ran: not of one whose gate was never opened."""
+        return bool(self._started_s) and self.process.has_run
+
+    @property
     def warnings(self) -> list[StepError]:
         """Optional steps that failed."""
         return self._setup.warnings

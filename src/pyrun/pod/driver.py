@@ -46,12 +46,13 @@ from pyrun.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
     from pyrun.kernel.fd import Fd
     from pyrun.kernel.process import Process
     from pyrun.pod.container import PodContainer
+    from pyrun.pod.lifecycle.action import Action
     from pyrun.pod.lifecycle.container_life import ContainerLife
     from pyrun.pod.lifecycle.event import Event, Hook
     from pyrun.pod.pod import Pod
@@ -66,6 +67,9 @@ class Driver:
     *tell* hears of every event that Kubernetes would publish, with its time of CLOCK_MONOTONIC. ``life`` has the status.
     ``error`` is why a container could not be started at first, which ends the pod. ``usages`` is what the last run of each
     container has used. *tail_of* gives the end of a container's output, for terminationMessagePolicy FallbackToLogsOnError.
+
+    *save*, if given, gets a JSON document whenever the machine has decided something, and before that is done: who keeps it can
+    go on in another process (:meth:`resume`).
     """
 
     def __init__(
@@ -73,8 +77,10 @@ class Driver:
         pod: Pod,
         tell: Callable[[Publish, float], object] | None = None,
         tail_of: Callable[[str], bytes] | None = None,
+        save: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
         self.pod = pod
+        self._save = save
         self.life = PodLife(pod.spec)
         self.error: PyrunError | OSError | None = None
         self.usages: dict[str, Usage] = {}
@@ -84,7 +90,8 @@ class Driver:
         self._running: dict[str, PodContainer] = {}
         self._messages: dict[str, Fd] = {}  # what containers write their termination messages into
         self._tail_of = tail_of
-        self._events: list[Event] = []
+        self._events: list[tuple[Event, float | None]] = []  # and when it happened, if that was not just now
+        self._busy = False
         self._storage: StorageWatch | None = None
         self._traced: list[Process] = []  # ended, and somebody who traces them has not waited for them yet
 
@@ -103,10 +110,80 @@ class Driver:
     def begin(self) -> None:
         """Start what is to be started first; once. What cannot be started is told in ``error`` and the status, and raises
         nothing."""
+        self._prepare()
+        self._happens(SandboxReady())
+
+    def _prepare(self) -> None:
         if has_storage_limits(self.pod.spec):
             self._storage = _watch_storage(self.pod)
         self.pod.when_removed("let go of what its driver has begun", self._let_go)
-        self._happens(SandboxReady())
+
+    @classmethod
+    def resume(
+        cls,
+        pod: Pod,
+        document: object,
+        tell: Callable[[Publish, float], object] | None = None,
+        tail_of: Callable[[str], bytes] | None = None,
+        save: Callable[[dict[str, Any]], object] | None = None,
+    ) -> Driver:
+        """Go on where the driver was that has saved *document* last, with *pod* as :meth:`Pod.adopt` has found it: in place of
+        :meth:`begin`. Who has ended meanwhile is told with its own time. Raises :class:`SpecError` for what is no document."""
+        from pyrun.pod.resume import read
+
+        saved = read(pod.spec, document)
+        driver = cls(pod, tell, tail_of, save)
+        driver.life, driver.usages = saved.life, saved.usages
+        driver._timers = saved.timers
+        driver._prepare()
+        driver._take_up(saved.signals)
+        return driver
+
+    def _take_up(self, signals: Collection[Signal]) -> None:
+        """Bring what was found and what is known together. Nothing is told to the machine before all of that is known."""
+        lives = list(self.life.containers.values())
+        found = {life.name: self._find_run(life) for life in lives}
+        self._busy = True
+        for life in lives:
+            container = found[life.name]
+            if life.alive and container is not None:
+                self._take_up_run(life, container)
+            elif life.stage in ("running", "stopping"):
+                message = "the container was gone when its pod was taken up again"
+                self._events.append((ContainerExited(life.name, 137, None, "ContainerStatusUnknown", message), None))
+        missing = tuple([life.name for life in lives if life.stage == "starting" and found[life.name] is None])
+        again: list[Action] = [StartContainers(missing)] if missing else []
+        for life in lives:
+            if life.name in self._running and self._running[life.name].status is None:
+                again += _under_way(life, signals)
+        self._busy = False
+        self._settle(again)
+        for name, container in list(self._running.items()):
+            if container.status is not None:
+                self._ended(name, container)
+        if self.life.initialized_s is not None:
+            for added in self.pod.spec.ephemeral_containers:
+                self._happens(EphemeralAdded(added))
+
+    def _find_run(self, life: ContainerLife) -> PodContainer | None:
+        """Its present run, which may be over; None if there is none, or only that which the machine knows to be over."""
+        container = self.pod.containers.get(life.name)
+        if container is None or not container.has_run:
+            return None
+        last = life.ended or life.before
+        is_new = last is None or container.started_s > last.finished_s
+        return container if life.stage != "starting" or is_new else None
+
+    def _take_up_run(self, life: ContainerLife, container: PodContainer) -> None:
+        self._running[life.name] = container
+        if container.status is None:
+            file = open_message(life.spec, container.process, self.pod.sandbox.root, empty=False)
+            if file is not None:
+                self._messages[life.name] = file
+            if self._storage is not None:
+                self._storage.keep_root(life.name, container.process)
+        if life.stage == "starting":
+            self._events.append((ContainerStarted(life.name, container.process.pid), container.started_s))
 
     def interests(self) -> list[tuple[int, int]]:
         """What to poll for, as (descriptor, events)."""
@@ -228,16 +305,52 @@ class Driver:
 
     # ---- telling the machine ----
 
-    def _happens(self, event: Event) -> None:
+    def _happens(self, event: Event, at_s: float | None = None) -> None:
         """Tell the machine, and do what it wants; what comes of that is told to it in turn."""
-        self._events.append(event)
-        if len(self._events) > 1:
-            return
-        while self._events:
-            for action in self.life.handle(self._events[0], time.monotonic()):
-                _PERFORM[type(action)](self, action)
-            del self._events[0]
+        self._events.append((event, at_s))
+        if not self._busy:
+            self._settle()
+
+    def _settle(self, actions: Sequence[Action] = ()) -> None:
+        """Do *actions*, and what the events that wait lead to. What fails keeps nothing else from being done; the first error is
+        raised in the end."""
+        errors: list[Exception] = []
+        self._busy = True
+        try:
+            if actions:  # else nothing has been decided, and what happens has not been heard yet
+                self._perform(actions, errors)
+            while self._events:
+                event, at_s = self._events.pop(0)
+                self._perform(self.life.handle(event, at_s or time.monotonic()), errors)
+        finally:
+            self._busy = False
         self.pod.notify()
+        if errors:
+            raise errors[0]
+
+    def _perform(self, actions: Sequence[Action], errors: list[Exception]) -> None:
+        """Timers first, because they are part of what is saved before the rest is done."""
+        others: list[Action] = []
+        for action in actions:
+            if isinstance(action, SetTimer | CancelTimer):
+                _PERFORM[type(action)](self, action)
+            else:
+                others.append(action)
+        signals = tuple([action for action in others if isinstance(action, Signal)])
+        self._keep(signals)
+        for action in others:
+            try:
+                _PERFORM[type(action)](self, action)
+            except Exception as error:
+                errors.append(error)
+        if signals:
+            self._keep(())
+
+    def _keep(self, signals: tuple[Signal, ...]) -> None:
+        if self._save is not None:
+            from pyrun.pod.resume import Saved, write
+
+            self._save(write(Saved(self.life, self._timers, signals, self.usages)))
 
     def _answered(self, name: str, what: str, ok: bool, message: str) -> None:
         if what in ("postStart", "preStop"):
@@ -255,7 +368,8 @@ class Driver:
         detail = tell_limits(usage, status)
         exit = status.exit
         message = self._take_message(name, exit.exit_code)
-        self._happens(ContainerExited(name, exit.exit_code, exit.signal, status.reason, message, detail))
+        event = ContainerExited(name, exit.exit_code, exit.signal, status.reason, message, detail)
+        self._happens(event, container.process.finished_s)
 
     def _keep_message(self, name: str) -> None:
         """Open the file while the process waits at its gate: one that ends at once has no root any more."""
@@ -302,7 +416,7 @@ class Driver:
             self._running[name] = self.pod.containers[name]
             if self._storage is not None:
                 self._storage.keep_root(name, self._running[name].process)
-            self._events.append(ContainerStarted(name, self._running[name].process.pid))
+            self._events.append((ContainerStarted(name, self._running[name].process.pid), None))
 
     def _is_created(self, name: str) -> bool:
         container = self.pod.containers.get(name)
@@ -321,7 +435,7 @@ class Driver:
         for name in names:
             message = describe_error(error) if name == guilty else f"not started, since {guilty} could not be"
             code = error.exit_code if isinstance(error, ExecError) and name == guilty else 128
-            self._events.append(StartFailed(name, reason, message, code))
+            self._events.append((StartFailed(name, reason, message, code), None))
 
     def _signal(self, action: Signal) -> None:
         self.pod.containers[action.name].process.signal(action.number)
@@ -364,6 +478,15 @@ class Driver:
 
     def _pod_over(self, _action: PodOver) -> None:
         self._timers.clear()
+
+
+def _under_way(life: ContainerLife, signals: Collection[Signal]) -> list[Action]:
+    """What is done again for a container that runs, if its driver was killed while it was being done."""
+    again: list[Action] = [Kill(life.name)] if life.killed else []
+    if life.hooking:
+        again.append(RunHook(life.name, life.hooking))  # type: ignore[arg-type]
+    again += [RunProbe(life.name, kind) for kind, probing in life.probings.items() if probing.waiting]
+    return again + [signal for signal in signals if signal.name == life.name]
 
 
 def _watch_storage(pod: Pod) -> StorageWatch:

@@ -21,14 +21,14 @@ MAX_TAIL_BYTES = 2048
 MAX_TAIL_LINES = 80
 
 
-def open_message(container: Container, process: Process, sandbox: str) -> Fd | None:
+def open_message(container: Container, process: Process, sandbox: str, *, empty: bool = True) -> Fd | None:
     """The file that *container* writes its message into, emptied; *process* is at its gate, *sandbox* the root of pause. None
-    for a container that has none: its /dev is somebody else's.
+    for a container that has none: its /dev is somebody else's. Not to *empty* it is for one that runs already.
 
     Only the file that was made for the message is opened: to root, who empties it, a link in a volume may mean a file that the
     container itself may not write.
     """
-    path = container.termination_message_path
+    path, flags = container.termination_message_path, os.O_RDWR | (os.O_TRUNC if empty else 0)
     if path == MESSAGE_PATH and any([mount.mount_path in ("/dev", path) for mount in container.volume_mounts]):
         return None
     try:
@@ -40,7 +40,7 @@ def open_message(container: Container, process: Process, sandbox: str) -> Fd | N
                 ours = stat.S_ISREG(made.st_mode)
             else:
                 ours = os.path.samestat(made, os.lstat(f"{sandbox}/{MESSAGES}/{container.name}"))
-            return Fd.open(f"/proc/self/fd/{found.fileno()}", os.O_RDWR | os.O_TRUNC) if ours else None
+            return Fd.open(f"/proc/self/fd/{found.fileno()}", flags) if ours else None
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             raise
