@@ -7,7 +7,7 @@ import os
 import select
 import time
 
-from pyrun import AlreadyExists, NotFound, remove_tree
+from pyrun import AlreadyExists, NotFound, remove_leftovers, remove_tree
 from pyrun_runtime.cli.message import CommandError
 from pyrun_runtime.store import STATUS, read_facts
 
@@ -62,7 +62,8 @@ def outcome(document: Mapping[str, Any]) -> Answer:
 
 
 def remove_ended(store: Store, uid: str) -> None:
-    """Remove what is kept of a pod that is over, its logs with it. Raises :class:`AlreadyExists` where its supervisor stays."""
+    """Remove what is kept of a pod that is over, its logs with it; of one that nobody could take up what runs, too. Raises
+    :class:`AlreadyExists` where its supervisor stays."""
     deadline_s = time.monotonic() + GONE_S
     logs = str(read_facts(store.run_root, uid).get("logs", ""))
     while True:
@@ -75,6 +76,7 @@ def remove_ended(store: Store, uid: str) -> None:
             if time.monotonic() > deadline_s:
                 raise
             select.select([], [], [], LOOK_S)
+    remove_leftovers(uid, claim.data)
     if logs and os.path.isdir(logs):
         remove_tree(logs)
     claim.release()

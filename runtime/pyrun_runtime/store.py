@@ -98,16 +98,18 @@ class Store:
             return self._claim(uid)
 
     def find_orphans(self) -> list[str]:
-        """Detached pods that nobody drives and that have not ended."""
-        found = []
-        for uid in list_uids(self.run_root):
-            if os.path.exists(f"{self._tops[0]}/{uid}/{STATE}"):
-                try:
-                    self.claim_orphan(uid).keep()
-                except (AlreadyExists, NotFound):
-                    continue
-                found.append(uid)
-        return found
+        """Detached pods that nobody drives, and that are not over or were not taken away wholly."""
+        return [uid for uid in list_uids(self.run_root) if self.is_orphan(uid)]
+
+    def is_orphan(self, uid: str) -> bool:
+        """Whether pod *uid* is one of those."""
+        if not os.path.exists(f"{self._tops[0]}/{uid}/{STATE}"):
+            return False
+        try:
+            self.claim_orphan(uid).keep()
+        except (AlreadyExists, NotFound):
+            return False
+        return True
 
     def _make_tops(self) -> None:
         """Before anything else is made, so that a place where they cannot be leaves nothing of a pod in the other tree."""
@@ -235,7 +237,7 @@ class Claim:
 
     def describe(self, facts: dict[str, str | int]) -> None:
         """Write pod.json."""
-        members = ",\n".join([f'  "{name}": {_to_json(value)}' for name, value in facts.items()])
+        members = ",\n".join([f'  "{name}": {to_json(value)}' for name, value in facts.items()])
         self.write("pod.json", f"{{\n{members}\n}}\n".encode("utf-8", "backslashreplace"))
 
     def write(self, name: str, data: bytes) -> None:
@@ -254,6 +256,13 @@ class Claim:
         """:meth:`write`, of which nobody ever sees a half."""
         self.write(f".{name}", data)
         os.rename(f"{self._run.path}/.{name}", f"{self._run.path}/{name}")
+
+    def unlink(self, name: str) -> None:
+        """Idempotent."""
+        try:
+            os.unlink(f"{self._run.path}/{name}")
+        except FileNotFoundError:
+            pass
 
     def release(self) -> None:
         """Remove the directories. Raises :class:`CleanupErrors` when something is still in ``data``."""
@@ -414,7 +423,7 @@ def _is_at(fd: Fd, path: str) -> bool:
     return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
 
-def _to_json(value: str | int) -> str:
+def to_json(value: str | int) -> str:
     if isinstance(value, int):
         return str(value)
     try:

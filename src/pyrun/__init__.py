@@ -133,6 +133,7 @@ if TYPE_CHECKING:
     from pyrun.pod.pod import new_uid as new_uid
     from pyrun.pod.pool import SandboxPool as SandboxPool
     from pyrun.pod.remove import remove_tree as remove_tree
+    from pyrun.pod.resume import lost_life as lost_life
     from pyrun.pod.sandbox import Sandbox as Sandbox
     from pyrun.pod.security import SecurityPolicy as SecurityPolicy
     from pyrun.pod.security import settle_security as settle_security
@@ -248,6 +249,7 @@ _EXPORTS = {
     "pod.pool": ("SandboxPool",),
     "pod.remove": ("remove_tree",),
     "pod.sandbox": ("Sandbox",),
+    "pod.resume": ("lost_life",),
     "pod.security": ("SecurityPolicy", "settle_security"),
     "pod.standalone": ("standalone_oci",),
     "pod.status": ("ContainerStatus",),
@@ -388,6 +390,7 @@ __all__ = [
     "log_runs",
     "lower_container",
     "move_net_devices",
+    "lost_life",
     "new_uid",
     "oci_features",
     "oci_limits",

@@ -36,6 +36,10 @@ def collect(store: Store, wait: bool = False) -> None:
             say(f"removed what was left of pod {uid}, whose pyrun was killed")
         else:
             say(f"warning: left of pod {uid}, whose pyrun was killed: {describe_error(error)}")
+    if store.find_orphans():
+        from pyrun_runtime.cli.detached import adopt_orphans
+
+        adopt_orphans(store)
 
 
 def facts_of(pod: PodSpec) -> dict[str, str | int]:

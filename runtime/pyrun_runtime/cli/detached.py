@@ -1,4 +1,4 @@
-"""Pods that outlive their command: ``pyrun run --detach``, and the supervisor that goes on with them.
+"""Pods that outlive their command: ``pyrun run --detach``, and taking them up again.
 
 ::
 
@@ -21,182 +21,42 @@ import math
 import os
 import time
 
-from pyrun import CleanupErrors, Driver, Fd, MonitorPlace, Pod, Undo, describe_error, kill_pod, log_runs, remove_tree
-from pyrun_runtime.admission import Admission
-from pyrun_runtime.cli.admit import admit, facts_of
+from pyrun import (
+    AlreadyExists,
+    CleanupErrors,
+    Fd,
+    NotFound,
+    Pod,
+    PyrunError,
+    SpecError,
+    describe_error,
+    lost_life,
+    read_kept,
+    remove_leftovers,
+)
+from pyrun_runtime.cli.admit import facts_of
 from pyrun_runtime.cli.background import Background
-from pyrun_runtime.cli.handlers import explain, handlers
 from pyrun_runtime.cli.manifest import keep_sources
-from pyrun_runtime.cli.message import CommandError, UsageError, did_you_mean, naming, say, show
-from pyrun_runtime.cli.options import setting
-from pyrun_runtime.cli.pod_loop import PodLoop
-from pyrun_runtime.cli.policy import security_policy
-from pyrun_runtime.cli.report import pod_document
+from pyrun_runtime.cli.message import CommandError, UsageError, did_you_mean, say, show
+from pyrun_runtime.cli.options import values_of
+from pyrun_runtime.cli.report import life_report
 from pyrun_runtime.cli.signals import StopSignals
-from pyrun_runtime.control import Control
-from pyrun_runtime.store import LOG_ROOT, STATE, STATUS, make_directories
+from pyrun_runtime.cli.supervisor import WAITS, Job, Supervisor
+from pyrun_runtime.config import load_config
+from pyrun_runtime.store import STATE, STATUS, read_facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from pyrun import PodSpec, Publish
     from pyrun_runtime.cli.background import Teller
     from pyrun_runtime.cli.manifest import Source
     from pyrun_runtime.cli.options import Options
     from pyrun_runtime.cli.watch import ObjectFiles
-    from pyrun_runtime.config import NodeConfig
     from pyrun_runtime.store import Claim, Store
 
-WAITS = ("running", "ready")
 LOG, OPTIONS = "supervisor.log", "options"
-TAIL_BYTES = 2048  # as much as Kubernetes makes a message of
-TAIL_READ_BYTES = 16 * TAIL_BYTES  # with the time of each line
-
-
-class Job:
-    """What a supervisor works with: the pod, and what the command line said."""
-
-    def __init__(
-        self, spec: PodSpec, options: Options, config: NodeConfig, store: Store, files: ObjectFiles | None
-    ) -> None:
-        self.spec = spec
-        self.options = options
-        self.config = config
-        self.store = store
-        self.files = files
-        self.security = security_policy(options, spec)
-        self.admission = Admission(store.run_root, store.state_root, config)
-
-    @property
-    def uid(self) -> str:
-        return self.spec.metadata.uid or ""
-
-    def admit(self) -> None:
-        """Reserve what the pod needs."""
-        self.config = admit(self.spec, self.store, self.config)
-
-    @property
-    def logs(self) -> str:
-        metadata = self.spec.metadata
-        root = setting(self.options, "logs", "PYRUN_LOGS", LOG_ROOT)
-        return f"{root}/pods/{metadata.namespace}_{metadata.name}_{self.uid}"
-
-
-class Log:
-    """Where the supervisor's own words go: :class:`~pyrun_runtime.cli.output.Outputs` of a pod whose output goes elsewhere. What
-    a full disk does not take is lost: a pod does not end for it."""
-
-    broken = None
-    pending = False
-
-    @property
-    def err(self) -> Log:
-        return self
-
-    def write(self, data: bytes) -> None:
-        try:
-            os.write(2, data)
-        except OSError:
-            pass
-
-    def add(self, _name: str) -> None:
-        """Its output goes where that of the others does."""
-
-    def interests(self) -> list[tuple[int, int]]:
-        return []
-
-    def handle(self, _ready: Mapping[int, int]) -> bool:
-        return False
-
-    def close_sources(self) -> None:
-        """There are none."""
-
-
-class Supervisor:
-    """Drives one pod to its end. *teller* hears of its id as soon as it is what *wanted* says, one of :data:`WAITS`; until then
-    what fails leaves nothing of the pod, and from then on everything, for the next supervisor."""
-
-    def __init__(self, job: Job, claim: Claim, signals: StopSignals, teller: Teller, wanted: str) -> None:
-        self._job = job
-        self._claim = claim
-        self._signals = signals
-        self._teller = teller
-        self._wanted = wanted
-        self._log = Log()
-
-    def launch(self, deadline_s: float) -> None:
-        """Start the pod, and drive it. Raises as :meth:`Pod.create`, and what a container could not be started for."""
-        job, claim = self._job, self._claim
-        self._signals.give_up = lambda: kill_pod(claim.uid)
-        with Undo(f"pod {job.spec.metadata.name}") as self._undo:
-            make_directories(job.logs)
-            self._undo.push(f"remove {job.logs}", remove_tree, job.logs)
-            with naming(f"pod {job.spec.metadata.name}"):
-                pod = Pod.create(
-                    job.spec,
-                    directory=claim.data,
-                    policy=job.config.limits,
-                    security=job.security,
-                    monitor=MonitorPlace(claim.directory, job.logs),
-                )
-            self._undo.push("remove the pod", pod.remove)
-            self._signals.give_up = None
-            if self._signals.take():
-                raise KeyboardInterrupt  # it came while the pod was created: nothing has run, nothing needs grace
-            driver = Driver(pod, self._tell, self._tail_of)
-            self._drive(driver, driver.begin, deadline_s)
-
-    def _drive(self, driver: Driver, begin: Callable[[], object], deadline_s: float) -> None:
-        job, pod = self._job, driver.pod
-        with Control(self._claim.directory, {}, explain) as control:
-            control.handlers = handlers(driver, self._log, job.security, job.admission, job.config.limits)
-            left_s = None if math.isinf(deadline_s) else max(0.0, deadline_s - time.monotonic())
-            loop = PodLoop(driver, self._log, self._signals, left_s, job.files)
-            loop.control = control
-            pod.listeners.add(lambda: self._look(driver))
-            begin()
-            loop.watch()
-            if driver.error is not None and not self._teller.told:
-                raise driver.error
-            control.close(self._conclude(driver))
-
-    def _look(self, driver: Driver) -> None:
-        """Tell of the pod when it is what somebody waits for."""
-        if self._teller.told or driver.over:
-            return
-        ready = driver.life.was_ready if self._wanted == "ready" else driver.life.status().phase == "Running"
-        if ready:
-            self._say_id(driver)
-
-    def _say_id(self, driver: Driver, failed: str = "") -> None:
-        self._undo.forget()
-        self._claim.stay()
-        self._teller.tell({"id": self._job.uid, "warnings": driver.pod.warnings, "failed": failed})
-
-    def _conclude(self, driver: Driver) -> CleanupErrors | None:
-        """The pod is over: keep how, and take it away."""
-        document = pod_document(driver)
-        self._claim.replace(STATUS, json.dumps(document).encode())
-        if not self._teller.told:
-            wanted, phase = self._wanted, driver.life.status().phase
-            failed = (
-                f"pod {self._job.spec.metadata.name} is over and was never ready: {phase}" if wanted == "ready" else ""
-            )
-            self._say_id(driver, failed)
-        try:
-            driver.pod.remove()
-            self._claim.retire()
-        except CleanupErrors as error:
-            say(describe_error(error))
-            return error
-        return None
-
-    def _tell(self, event: Publish, at_s: float) -> None:
-        """A tell of :class:`pyrun.Driver`."""
-
-    def _tail_of(self, name: str) -> bytes:
-        return read_tail(f"{self._job.logs}/{name}")
+# Options that are paths: the supervisor has another working directory.
+PATHS = ("config", "logs", "seccomp-profiles", "configmap")
+LOST = "the monitor, whose children the pod's processes were, and its supervisor have ended"
 
 
 def run_detached(job: Job, sources: list[Source]) -> int:
@@ -204,6 +64,7 @@ def run_detached(job: Job, sources: list[Source]) -> int:
     wanted = job.options.get("wait", "running")
     if wanted not in WAITS:
         raise UsageError(f"--wait={wanted}: not one of {', '.join(WAITS)}{did_you_mean(wanted, WAITS)}")
+    _make_absolute(job.options)
     report = Background(lambda teller: _launch(job, sources, teller, wanted)).wait()
     for warning in report["warnings"]:
         say(f"warning: {warning}")
@@ -220,19 +81,21 @@ def _launch(job: Job, sources: list[Source], teller: Teller, wanted: str) -> int
         claim.write(OPTIONS, json.dumps({"options": job.options, "deadline": deadline_s}).encode())
         _let_go(claim)
         job.admit()
-        claim.write(STATE, b"{}")
         Supervisor(job, claim, signals, teller, wanted).launch(deadline_s)
     return 0
+
+
+def _make_absolute(options: Options) -> None:
+    for name in PATHS:
+        if name in options:
+            options[name] = "\0".join([os.path.abspath(path) for path in values_of(options, name)])
 
 
 def _let_go(claim: Claim) -> None:
     """Of who started us: of its terminal, its pipes and its working directory."""
     os.chdir("/")
-    claim.write(LOG, b"")
-    with (
-        Fd.open("/dev/null", os.O_RDONLY) as null,
-        Fd.open(f"{claim.directory}/{LOG}", os.O_WRONLY | os.O_APPEND) as log,
-    ):
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with Fd.open("/dev/null", os.O_RDONLY) as null, Fd.open(f"{claim.directory}/{LOG}", flags, 0o600) as log:
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source.fileno(), target)
 
@@ -247,15 +110,116 @@ def read_boot_id() -> str:
         return file.read().strip()
 
 
-def read_tail(directory: str) -> bytes:
-    """The end of what a container has printed in its last run, from its log (CRI format)."""
-    runs = log_runs(directory)
+# ---- those whose supervisor was killed ----
+
+
+def adopt_orphans(store: Store) -> None:
+    """Give each a supervisor. What cannot be taken up is told."""
+    for uid in store.find_orphans():
+        adopt_orphan(store, uid)
+
+
+def adopt_orphan(store: Store, uid: str) -> None:
+    """Give it a supervisor, or, where its monitor has gone as well, write down that it is over."""
     try:
-        with Fd.open(f"{directory}/{runs[-1]}.log", os.O_RDONLY) as file:
-            size = os.fstat(file.fileno()).st_size
-            lines = os.pread(file.fileno(), TAIL_READ_BYTES, max(0, size - TAIL_READ_BYTES)).split(b"\n")
-    except (OSError, IndexError):
-        return b""
-    whole = [line.split(b" ", 3) for line in lines[size > TAIL_READ_BYTES : -1]]
-    text = b"".join([parts[3] + b"\n" * (parts[2] == b"F") for parts in whole if len(parts) == 4])
-    return text[-TAIL_BYTES:]
+        Background(lambda teller: supervise(store, uid, teller, in_background=True)).wait()
+    except CommandError as error:
+        say(f"warning: pod {uid}, whose supervisor was killed, cannot be taken up: {error}")
+
+
+def supervise(store: Store, uid: str, teller: Teller, *, in_background: bool) -> int:
+    """Be the supervisor of pod *uid*. Raises :class:`AlreadyExists` if it has one; that somebody was quicker while we are *in the
+    background* is no error."""
+    try:
+        claim = store.claim_orphan(uid)
+    except AlreadyExists:
+        if not in_background:
+            raise
+        teller.tell({"id": uid})
+        return 0
+    claim.stay()
+    with StopSignals() as signals, claim:
+        if in_background:
+            _let_go(claim)
+        if os.path.exists(f"{claim.directory}/{STATUS}"):
+            _take_away(claim)
+        elif read_facts(store.run_root, uid).get("boot_id") != read_boot_id():
+            remove_leftovers(uid, claim.data)
+            claim.release()
+            say(f"removed what was left of pod {uid} from before the machine was started again")
+        else:
+            _take_up(store, claim, signals, teller)
+        teller.tell({"id": uid})
+    return 0
+
+
+def _take_up(store: Store, claim: Claim, signals: StopSignals, teller: Teller) -> None:
+    try:
+        _go_on(store, claim, signals, teller)
+    except SpecError as error:
+        raise error.located(error.source or f"{claim.directory}/{STATE}") from None
+
+
+def _go_on(store: Store, claim: Claim, signals: StopSignals, teller: Teller) -> None:
+    options, deadline_s = _read_options(claim)
+    document = _read_state(claim)
+    kept = read_kept(claim.directory)
+    try:
+        pod = Pod.adopt(claim.directory)
+    except NotFound:
+        _declare_lost(claim, document)
+        return
+    job = Job(kept.spec, options, load_config(options.get("config")), store, _object_files(options))
+    claim.describe(facts(job))
+    Supervisor(job, claim, signals, teller, "running").take_up(pod, document, deadline_s)
+
+
+def _declare_lost(claim: Claim, document: object) -> None:
+    """Its monitor has ended, and the pod with it."""
+    kept = read_kept(claim.directory)
+    life, usages = lost_life(kept.spec, document, time.monotonic(), LOST)
+    claim.replace(STATUS, json.dumps(life_report(kept.spec, kept.uid, life, usages, {})).encode())
+    say(f"pod {kept.uid}: MonitorLost: {LOST}")
+    _take_away(claim)
+
+
+def _take_away(claim: Claim) -> None:
+    """What is left of a pod that is over."""
+    try:
+        remove_leftovers(claim.uid, claim.data)
+        claim.retire()
+    except CleanupErrors as error:
+        raise CommandError(describe_error(error)) from None
+
+
+def _read_state(claim: Claim) -> object:
+    path = f"{claim.directory}/{STATE}"
+    try:
+        with open(path, "rb") as file:
+            return json.loads(file.read())
+    except ValueError as error:
+        raise CommandError(f"{path}: {error}") from None
+
+
+def _read_options(claim: Claim) -> tuple[Options, float]:
+    """What its first command line said, and when its time is over."""
+    path = f"{claim.directory}/{OPTIONS}"
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read())
+        return dict(found["options"]), float(found["deadline"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommandError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _object_files(options: Options) -> ObjectFiles | None:
+    """What cannot be read any more is not watched any more."""
+    if not values_of(options, "configmap"):
+        return None
+    from pyrun_runtime.cli.watch import ObjectFiles
+
+    try:
+        return ObjectFiles(values_of(options, "configmap"))
+    except (PyrunError, CommandError) as error:
+        say(f"warning: ConfigMaps and Secrets stay as they were: {error}")
+        return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pyrun_runtime.cli.message import UsageError
 
 TYPE_CHECKING = False
@@ -59,7 +61,5 @@ def _scalar(value: Any) -> str:
 
 def date(wall_s: float) -> str:
     """An RFC 3339 date with microseconds, as Kubernetes' MicroTime."""
-    import datetime
-
-    moment = datetime.datetime.fromtimestamp(wall_s, datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    seconds, microseconds = divmod(round(wall_s * 1_000_000), 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{microseconds:06}Z"

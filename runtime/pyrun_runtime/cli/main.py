@@ -51,6 +51,7 @@ VERBS = {
     "wait": ("POD...", "wait until pods are over, ready, or in a phase; print exit codes"),
     "stop": ("POD...", "let pods end, and wait until nothing is left of them"),
     "kill": ("POD...", "send a signal to containers"),
+    "supervise": ("POD", "look after a detached pod whose supervisor was killed"),
     "restart": ("POD...", "end containers and start them again"),
     "rm": ("POD...", "remove what is left of pods"),
     "resize": ("POD", "give a container of a running pod other cpu and memory"),

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import signal as signals
 
     from pyrun import Driver
-    from pyrun_runtime.cli.detached import Log
     from pyrun_runtime.cli.output import Outputs
     from pyrun_runtime.cli.signals import StopSignals
+    from pyrun_runtime.cli.supervisor import Log
     from pyrun_runtime.cli.watch import ObjectFiles, ObjectWatch
     from pyrun_runtime.control import Control
 else:

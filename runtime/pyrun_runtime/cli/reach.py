@@ -42,9 +42,14 @@ class Reached:
 
 
 def find_directory(options: Options, word: str) -> str:
-    """The run directory of the pod that *word* names."""
-    run_root = setting(options, "root", "PYRUN_ROOT", RUN_ROOT)
-    return f"{run_root}/pods/{find_pod(run_root, word)}"
+    """The run directory of the pod that *word* names; one that has lost its supervisor has another one then."""
+    store = store_of(options)
+    uid = find_pod(store.run_root, word)
+    if store.is_orphan(uid):
+        from pyrun_runtime.cli.detached import adopt_orphan
+
+        adopt_orphan(store, uid)
+    return f"{store.run_root}/pods/{uid}"
 
 
 def store_of(options: Options) -> Store:

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from pyrun import ContainerStatus, Driver, PodSpec, Usage
+    from pyrun import ContainerStatus, Driver, PodLife, PodSpec, Usage
 
 HEADER = ("CONTAINER", "EXIT", "REASON", "RUN TIME")
 
@@ -55,27 +55,35 @@ def _restarted(count: int) -> str:
 
 
 def pod_document(driver: Driver) -> dict[str, object]:
+    """The pod of *driver*, see :func:`life_report`."""
+    pod = driver.pod
+    pids = {name: pod.containers[name].process.pid for name in driver.running}
+    return life_report(pod.spec, pod.uid, driver.life, driver.usages, pids)
+
+
+def life_report(
+    spec: PodSpec, uid: str, life: PodLife, usages: Mapping[str, Usage], pids: Mapping[str, int]
+) -> dict[str, object]:
     """The pod and its status, as Kubernetes shapes them, and what Kubernetes does not tell: ``usage``, and the ``pid`` of the
-    first process of a container that runs."""
+    first process of a container that runs. *spec*: resized, it is another than the manifest's."""
     from pyrun import resources_document, status_document
     from pyrun_runtime.cli.document import date
 
     offset_s = time.time() - time.monotonic()
-    status = status_document(driver.life.status(), lambda at_s: date(at_s + offset_s))
-    spec = driver.pod.spec  # resized, it is another than the manifest's
+    status = status_document(life.status(), lambda at_s: date(at_s + offset_s))
     in_force = {each.name: resources_document(each.resources) for each in (*spec.init_containers, *spec.containers)}
     for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
         for container in status.get(key, ()):
-            usage = driver.usages.get(container["name"])
+            usage = usages.get(container["name"])
             if usage is not None:
                 container["usage"] = usage_document(usage)
             if resources := in_force.get(container["name"]):
                 container["resources"] = resources
-            if container["name"] in driver.running:
-                container["pid"] = driver.pod.containers[container["name"]].process.pid
-    if driver.pod.spec.ignored:
-        status["ignoredFields"] = list(driver.pod.spec.ignored)
-    return _document(driver.pod.spec, driver.pod.uid, status)
+            if container["name"] in pids:
+                container["pid"] = pids[container["name"]]
+    if spec.ignored:
+        status["ignoredFields"] = list(spec.ignored)
+    return _document(spec, uid, status)
 
 
 def rejected_document(pod: PodSpec, reason: str, message: str) -> dict[str, object]:

@@ -48,7 +48,8 @@ def run(options: Options, arguments: list[str]) -> int:
                 each.error = Runs(f"pod {each.word} runs: stop it first, or --force")
     store = store_of(options)
     for each in every:
-        if each.error is None and os.path.exists(f"{each.directory}/{STATUS}"):
+        ended = each.error is None and os.path.exists(f"{each.directory}/{STATUS}")
+        if ended or ("force" in options and each.directory and store.is_orphan(os.path.basename(each.directory))):
             _remove(store, each)
     return conclude_removed(options, every)
 
@@ -56,6 +57,7 @@ def run(options: Options, arguments: list[str]) -> int:
 def _remove(store: Store, each: Reached) -> None:
     from pyrun_runtime.ended import remove_ended
 
+    each.error = None
     try:
         remove_ended(store, os.path.basename(each.directory))
     except (PyrunError, OSError) as error:

@@ -17,7 +17,7 @@ from pyrun import (
 from pyrun_runtime.admission import Admission, NotAdmitted
 from pyrun_runtime.cli.admit import admit, collect, facts_of
 from pyrun_runtime.cli.document import check_format, render
-from pyrun_runtime.cli.events import Events
+from pyrun_runtime.cli.event_lines import Events
 from pyrun_runtime.cli.handlers import explain, handlers
 from pyrun_runtime.cli.manifest import OBJECT_HELP, OBJECT_OPTIONS, keep_sources, load_manifest_with, read_source
 from pyrun_runtime.cli.message import FAILED, TIMED_OUT, CommandError, UsageError, encode_message, naming, say, show
@@ -30,6 +30,7 @@ from pyrun_runtime.cli.signals import StopSignals
 from pyrun_runtime.cli.trace import Trace
 from pyrun_runtime.config import CONFIG, load_config
 from pyrun_runtime.control import Control
+from pyrun_runtime.event_file import EventFile
 from pyrun_runtime.store import LOG_ROOT, RUN_ROOT, STATE_ROOT, Store
 
 TYPE_CHECKING = False
@@ -113,7 +114,8 @@ def run(options: Options, arguments: list[str]) -> int:
     collect(store)
     sources = [source, *(files.sources() if files is not None else ())]
     if "detach" in options:
-        from pyrun_runtime.cli.detached import Job, run_detached
+        from pyrun_runtime.cli.detached import run_detached
+        from pyrun_runtime.cli.supervisor import Job
 
         options |= {"root": run_root, "state": state_root}
         return run_detached(Job(pod, options, config, store, files), sources)
@@ -210,7 +212,8 @@ class _Run:
                     security=self.security,
                 )
             self.trace.phase("create the pod")
-            driver = Driver(pod, Events(pod, outputs, self.events).tell, outputs.tail_of)
+            events = Events(pod, outputs, EventFile(claim.directory), self.events)
+            driver = Driver(pod, events.tell, outputs.tail_of)
             left: CleanupErrors | None = None
             try:
                 with pod:

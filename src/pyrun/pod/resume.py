@@ -11,6 +11,7 @@ Times are CLOCK_MONOTONIC, in seconds: the document holds until the next boot.
 from __future__ import annotations
 
 from pyrun.pod.lifecycle.action import Signal
+from pyrun.pod.lifecycle.event import ContainerExited, StartFailed, StopAsked
 from pyrun.pod.lifecycle.record import INTEGER, SECONDS, TEXT, list_of, mapping_of, value_of
 from pyrun.pod.lifecycle.snapshot import life_document, read_life
 from pyrun.pod.usage import Usage
@@ -64,6 +65,20 @@ def read(spec: PodSpec, document: object) -> Saved:
         SIGNALS.read(fields.need("signals")),
         usages,
     )
+
+
+def lost_life(spec: PodSpec, document: object, now_s: float, message: str) -> tuple[PodLife, dict[str, Usage]]:
+    """The life of a pod whose driver and monitor have both ended, over with *message*: nobody knows how the containers that ran
+    have ended, but that they did not go on. Arguments and errors as for :func:`read`."""
+    saved = read(spec, document)
+    life = saved.life
+    life.handle(StopAsked(0, "MonitorLost", message), now_s)
+    for each in list(life.containers.values()):
+        if each.stage == "starting":
+            life.handle(StartFailed(each.name, "MonitorLost", message), now_s)
+        elif each.alive:
+            life.handle(ContainerExited(each.name, 137, 9, "ContainerStatusUnknown", message), now_s)
+    return life, saved.usages
 
 
 def _write_usage(usage: Usage) -> dict[str, Any]:

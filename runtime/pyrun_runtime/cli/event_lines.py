@@ -10,14 +10,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun import Pod, Publish
     from pyrun_runtime.cli.output import Outputs
+    from pyrun_runtime.event_file import EventFile
 
 
 class Events:
     """Hears of a pod's events. With *wanted* each is a line: date, type, reason, object, message, as ``kubectl get events`` has
     them; a container's warnings are told in any case."""
 
-    def __init__(self, pod: Pod, outputs: Outputs, wanted: bool) -> None:
+    def __init__(self, pod: Pod, outputs: Outputs, file: EventFile, wanted: bool) -> None:
         self._pod = pod
+        self._file = file
         self._outputs = outputs
         self._wanted = wanted
 
@@ -29,6 +31,7 @@ class Events:
             self._outputs.take_terminal(event.container)
             for warning in self._pod.containers[event.container].warnings:
                 self._outputs.err.write(encode_message(f"warning: container {event.container}: {warning}"))
+        self._file.write(event, time.time() - time.monotonic() + at_s)
         if self._wanted:
             self._outputs.err.write(self._line(event, at_s).encode("utf-8", "backslashreplace"))
 
