@@ -127,6 +127,21 @@ static inline long sys_pidfd_getfd(int pidfd, int target_fd, unsigned int flags)
     return SYS3(__NR_pidfd_getfd, pidfd, target_fd, flags);
 }
 
+static inline long sys_inotify_init1(int flags)
+{
+    return SYS1(__NR_inotify_init1, flags);
+}
+
+static inline long sys_inotify_add_watch(int fd, const char *path, unsigned int mask)
+{
+    return SYS3(__NR_inotify_add_watch, fd, path, mask);
+}
+
+static inline long sys_inotify_rm_watch(int fd, int watch)
+{
+    return SYS2(__NR_inotify_rm_watch, fd, watch);
+}
+
 static inline long sys_waitid(int type, int id, void *siginfo, int options, void *rusage)
 {
     return SYS5(__NR_waitid, type, id, siginfo, options, rusage);

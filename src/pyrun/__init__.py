@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from pyrun.kernel.features import read_features as read_features
     from pyrun.kernel.foreign import ForeignProcess as ForeignProcess
     from pyrun.kernel.foreign import read_start_ticks as read_start_ticks
+    from pyrun.kernel.inotify import Inotify as Inotify
     from pyrun.kernel.monitor import ExitRecord as ExitRecord
     from pyrun.kernel.monitor import LogFile as LogFile
     from pyrun.kernel.monitor import Monitor as Monitor
@@ -211,6 +212,7 @@ _EXPORTS = {
     "kernel.fd": ("Fd",),
     "kernel.features": ("can_run_pods", "read_features"),
     "kernel.foreign": ("ForeignProcess", "read_start_ticks"),
+    "kernel.inotify": ("Inotify",),
     "kernel.monitor": ("ExitRecord", "LogFile", "Monitor", "MonitorStatus", "MonitoredProcess"),
     "kernel.monitor_protocol": ("Answer",),
     "kernel.namespace": ("Namespace", "NamespaceSet"),
@@ -304,6 +306,7 @@ __all__ = [
     "Feature",
     "ForeignProcess",
     "IdMaps",
+    "Inotify",
     "IoMax",
     "JoinedNamespaces",
     "KernelError",
@@ -388,9 +391,9 @@ __all__ = [
     "load_oci_resources",
     "load_pod",
     "log_runs",
+    "lost_life",
     "lower_container",
     "move_net_devices",
-    "lost_life",
     "new_uid",
     "oci_features",
     "oci_limits",
