@@ -47,13 +47,8 @@ class Console:
         """*process*, whose terminal is as large as ours from the start if it is ours to show."""
         if self._ours is None:
             return process
-        import termios
-
-        try:
-            rows, columns = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))[:2]
-        except OSError:  # there is none
-            return process
-        return replace(process, console_size=OciConsoleSize(rows, columns)) if rows and columns else process
+        size = window_size()
+        return process if size is None else replace(process, console_size=OciConsoleSize(*size))
 
     def receive(self) -> Fd | None:
         """The terminal, once the process has made it; None if it is not ours."""
@@ -99,6 +94,17 @@ class RawInput:
                 termios.tcsetattr(0, termios.TCSANOW, self._before)
             except termios.error:
                 pass  # the terminal is gone, and nobody sees how it is left
+
+
+def window_size() -> tuple[int, int] | None:
+    """Rows and columns of our own terminal; None if standard input is none, or has none."""
+    import termios
+
+    try:
+        rows, columns = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))[:2]
+    except OSError:
+        return None
+    return (rows, columns) if rows and columns else None
 
 
 def copy_size(terminal: Fd) -> None:

@@ -9,9 +9,10 @@ import sys
 import time
 
 from pyrun import Inotify, log_runs
+from pyrun_runtime.cli.choice import check_container, container_statuses, default_container
 from pyrun_runtime.cli.document import date
 from pyrun_runtime.cli.duration import parse_duration
-from pyrun_runtime.cli.message import CommandError, UsageError, say
+from pyrun_runtime.cli.message import CommandError, UsageError
 from pyrun_runtime.cli.options import values_of
 from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach, tell_errors
 from pyrun_runtime.ended import read_status
@@ -66,8 +67,6 @@ Exit status: 0; 1 if there is no such pod, container or log.
 ANSWER_S = 2.0
 SETTLE_S = 0.1  # what the last output of a container that has ended may take from its pipe to its log
 FOREVER_MS = 3_600_000
-DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-KINDS = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 ENDED_STAGES = ("waiting", "done")
 
 
@@ -203,31 +202,17 @@ def _sources(each: Reached, options: Options) -> list[Source]:
     pod = str(each.answer["metadata"]["name"])
     if not isinstance(logs, str):
         raise CommandError(f"pod {pod} runs in the foreground: its output goes to its 'pyrun run'")
-    states = {status["name"]: status["state"] for kind in KINDS for status in each.answer["status"].get(kind, ())}
+    statuses = container_statuses(each.answer)
+    if "all-containers" in options:
+        names = list(statuses)
+    else:
+        names = [check_container(each.answer, name) for name in values_of(options, "container")]
     found = []
-    for name in _names(each.answer, states, options):
-        runs = log_runs(f"{logs}/{name}")
-        number = _run(pod, name, runs, states[name], options)
+    for name in names or [default_container(each.answer)]:
+        number = _run(pod, name, log_runs(f"{logs}/{name}"), statuses[name]["state"], options)
         if number is not None:
             found.append(Source(each, logs, pod, name, number))
     return found
-
-
-def _names(pod: Mapping[str, Any], states: Mapping[str, object], options: Options) -> list[str]:
-    name = pod["metadata"]["name"]
-    given = values_of(options, "container")
-    for each in given:
-        if each not in states:
-            raise CommandError(f"container {each} is not valid for pod {name}; it has {', '.join(states)}")
-    if given or "all-containers" in options:
-        return given or list(states)
-    regular = [each["name"] for each in pod["status"].get("containerStatuses", ())]
-    default = pod["metadata"].get("annotations", {}).get(DEFAULT_CONTAINER, "")
-    if default in states:
-        return [default]
-    if len(states) > 1:
-        say(f"Defaulted container {regular[0]!r} out of: {', '.join(states)}")
-    return regular[:1]
 
 
 def _run(pod: str, name: str, runs: list[int], state: Mapping[str, Any], options: Options) -> int | None:

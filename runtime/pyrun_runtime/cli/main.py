@@ -45,6 +45,7 @@ VERBS = {
     "plan": ("SPEC", "show what would be done, step by step and why; or the OCI config.json"),
     "validate": ("SPEC...", "check manifests"),
     "ps": ("[POD...]", "list the pods that run"),
+    "attach": ("POD", "be at the standard streams of a container of a detached pod"),
     "logs": ("POD...", "print what containers of detached pods have printed"),
     "cp": ("FROM TO", "copy files into a container or out of it"),
     "port-forward": ("POD [LOCAL:]REMOTE...", "hand connections to ports of this machine on to a pod"),
