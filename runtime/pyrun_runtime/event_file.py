@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyrun import Publish
 
 EVENTS = "events"
+FIELDS = {"time", "type", "reason", "container", "message"}
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -69,4 +70,4 @@ def read_events(directory: str) -> list[dict[str, str]]:
             found.append(json.loads(line))
         except ValueError:
             continue  # of one who was killed while writing
-    return [each for each in found if isinstance(each, dict)]
+    return [each for each in found if isinstance(each, dict) and each.keys() >= FIELDS]

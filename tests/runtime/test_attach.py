@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.command import PYRUN, Store
+from fixtures.command import PYRUN, Store, emptied_store
 from fixtures.machine import patience
 from fixtures.oci_command import wait_until
 from fixtures.pods import FOREVER, shell
@@ -29,10 +29,7 @@ ECHOING = "while read line; do echo got $line; done; echo end; exit 6"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    for uid in store.uids():
-        store.remove(uid)
+    yield from emptied_store(tmp_path)
 
 
 def begin(store: Store, *arguments: str) -> subprocess.Popen[bytes]:

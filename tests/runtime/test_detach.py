@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.command import PYRUN, Store
+from fixtures.command import PYRUN, Store, emptied_store
 from fixtures.machine import open_files, patience
 from fixtures.pods import FOREVER, shell
 
@@ -23,10 +23,7 @@ TRAPPING = "trap 'echo told; exit 7' TERM; echo ready; while :; do sleep 0.02; d
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    for uid in store.uids():
-        store.remove(uid)
+    yield from emptied_store(tmp_path)
 
 
 def status_of(store: Store, uid: str) -> dict[str, object]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fixtures.command import PYRUN, Store
+from fixtures.command import PYRUN, Store, emptied_store
 from fixtures.machine import patience
 from fixtures.oci_command import wait_until
 from fixtures.pods import FOREVER, document, shell
@@ -160,10 +160,7 @@ root = pytest.mark.root
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    for uid in store.uids():
-        store.remove(uid)
+    yield from emptied_store(tmp_path)
 
 
 @root

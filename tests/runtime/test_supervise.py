@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.command import PYRUN, Store
+from fixtures.command import PYRUN, Store, emptied_store
 from fixtures.machine import in_virtual_machine, patience
 from fixtures.oci_command import wait_until
 from fixtures.pods import FOREVER, document, host_path, mount, shell
@@ -28,10 +28,7 @@ TRAPPING = "trap 'echo told; exit 7' TERM; echo ready; while :; do sleep 0.02; d
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    for uid in store.uids():
-        store.remove(uid)
+    yield from emptied_store(tmp_path)
 
 
 def directory(store: Store, uid: str) -> Path:
