@@ -62,6 +62,8 @@ VERBS = {
     "resize": ("POD", "give a container of a running pod other cpu and memory"),
     "debug": ("POD -- COMMAND...", "start one more container in a running pod, to look at the others"),
     "node": ("", "show what this machine has for pods, and what of it is taken"),
+    "completion": ("SHELL", "print what bash, zsh or fish needs to complete command lines"),
+    "man": ("[VERB]", "print a manual page"),
     "check": ("", "say what this machine offers to pods, what is missing and how to mend it"),
 }
 
@@ -116,7 +118,7 @@ def dispatch(argv: list[str]) -> int:
         return 0
     if word not in VERBS:
         raise UsageError(_unknown(word))
-    verb = _load(word)
+    verb = load_verb(word)
     try:
         options, arguments = parse_options(rest, verb.OPTIONS)
         if "help" in options:
@@ -141,7 +143,7 @@ def _unknown(word: str) -> str:
     return f"unknown {what} {word!r}{did_you_mean(word, known)}; see 'pyrun --help'"
 
 
-def _load(name: str) -> Verb:
+def load_verb(name: str) -> Verb:
     # The import statement itself: importlib would be one more module to load.
     return __import__(f"pyrun_runtime.cli.{name.replace('-', '_')}", fromlist=["run"])
 
