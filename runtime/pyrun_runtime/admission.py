@@ -109,6 +109,12 @@ def release(run_root: str, uid: str) -> None:
             _unlink(f"{run_root}{ADMITTED}/{name}")
 
 
+def find_unowned(run_root: str) -> list[str]:
+    """Uids that something is reserved for, and that no pod has: a launcher's directory is there before its reservation."""
+    uids = {name.partition(MARK)[0] for name in _names(run_root + ADMITTED)}
+    return sorted([uid for uid in uids if not os.path.isdir(f"{run_root}/pods/{uid}")])
+
+
 def _names(directory: str) -> list[str]:
     try:
         return [name for name in os.listdir(directory) if MARK in name]

@@ -127,6 +127,9 @@ if TYPE_CHECKING:
     from pyrun.pod.node import pod_need as pod_need
     from pyrun.pod.node import read_capacity as read_capacity
     from pyrun.pod.node import resource_names as resource_names
+    from pyrun.pod.ownerless import Ownerless as Ownerless
+    from pyrun.pod.ownerless import find_ownerless as find_ownerless
+    from pyrun.pod.ownerless import remove_ownerless as remove_ownerless
     from pyrun.pod.plan import PodPlan as PodPlan
     from pyrun.pod.plan import ProcessPlan as ProcessPlan
     from pyrun.pod.plan import plan_pod as plan_pod
@@ -246,6 +249,7 @@ _EXPORTS = {
         "read_capacity",
         "resource_names",
     ),
+    "pod.ownerless": ("Ownerless", "find_ownerless", "remove_ownerless"),
     "pod.plan": ("PodPlan", "ProcessPlan", "plan_pod"),
     "pod.pod": ("Pod", "new_uid"),
     "pod.pool": ("SandboxPool",),
@@ -331,6 +335,7 @@ __all__ = [
     "OciResources",
     "OciSpec",
     "Outcome",
+    "Ownerless",
     "PauseProcess",
     "Phase",
     "Plan",
@@ -376,6 +381,7 @@ __all__ = [
     "entry_document",
     "exec_process",
     "find_cgroup_root",
+    "find_ownerless",
     "find_shortages",
     "has_early_hooks",
     "has_listener",
@@ -424,6 +430,7 @@ __all__ = [
     "read_user_ranges",
     "reasons",
     "remove_leftovers",
+    "remove_ownerless",
     "remove_tree",
     "replace",
     "resize_container",

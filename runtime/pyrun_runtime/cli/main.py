@@ -64,6 +64,7 @@ VERBS = {
     "node": ("", "show what this machine has for pods, and what of it is taken"),
     "completion": ("SHELL", "print what bash, zsh or fish needs to complete command lines"),
     "man": ("[VERB]", "print a manual page"),
+    "gc": ("", "find and remove what nobody has any more"),
     "check": ("", "say what this machine offers to pods, what is missing and how to mend it"),
 }
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pyrun_runtime.store import Claim, Store
 
 WAITS = ("running", "ready")
+OWNER = ".pod"  # in the directory of a pod's logs: a link to its run directory, for pyrun gc
 TAIL_BYTES = 2048  # as much as Kubernetes makes a message of
 TAIL_READ_BYTES = 16 * TAIL_BYTES  # with the time of each line
 
@@ -121,6 +122,7 @@ class Supervisor:
         with Undo(f"pod {job.spec.metadata.name}") as self._undo:
             make_directories(job.logs)
             self._undo.push(f"remove {job.logs}", remove_tree, job.logs)
+            os.symlink(claim.directory, f"{job.logs}/{OWNER}")
             with naming(f"pod {job.spec.metadata.name}"):
                 pod = Pod.create(
                     job.spec,
