@@ -96,6 +96,27 @@ class RawInput:
                 pass  # the terminal is gone, and nobody sees how it is left
 
 
+class Keys:
+    """For the block, keys come one by one and are not shown, if standard input is a terminal; ``fileno()`` is that."""
+
+    def __enter__(self) -> Keys:
+        import termios
+
+        self._before = termios.tcgetattr(0)
+        quiet = termios.tcgetattr(0)
+        quiet[3] &= ~(termios.ECHO | termios.ICANON)
+        termios.tcsetattr(0, termios.TCSANOW, quiet)
+        return self
+
+    def fileno(self) -> int:
+        return 0
+
+    def __exit__(self, *_error: object) -> None:
+        import termios
+
+        termios.tcsetattr(0, termios.TCSANOW, self._before)
+
+
 def window_size() -> tuple[int, int] | None:
     """Rows and columns of our own terminal; None if standard input is none, or has none."""
     import termios

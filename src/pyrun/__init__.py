@@ -138,6 +138,9 @@ if TYPE_CHECKING:
     from pyrun.pod.pool import SandboxPool as SandboxPool
     from pyrun.pod.remove import remove_tree as remove_tree
     from pyrun.pod.resume import lost_life as lost_life
+    from pyrun.pod.sample import PodSample as PodSample
+    from pyrun.pod.sample import Sample as Sample
+    from pyrun.pod.sample import sample_pod as sample_pod
     from pyrun.pod.sandbox import Sandbox as Sandbox
     from pyrun.pod.security import SecurityPolicy as SecurityPolicy
     from pyrun.pod.security import settle_security as settle_security
@@ -256,6 +259,7 @@ _EXPORTS = {
     "pod.remove": ("remove_tree",),
     "pod.sandbox": ("Sandbox",),
     "pod.resume": ("lost_life",),
+    "pod.sample": ("PodSample", "Sample", "sample_pod"),
     "pod.security": ("SecurityPolicy", "settle_security"),
     "pod.standalone": ("standalone_oci",),
     "pod.status": ("ContainerStatus",),
@@ -344,11 +348,13 @@ __all__ = [
     "PodLife",
     "PodPaths",
     "PodPlan",
+    "PodSample",
     "PodSpec",
     "Process",
     "ProcessPlan",
     "Publish",
     "PyrunError",
+    "Sample",
     "Sandbox",
     "SandboxPool",
     "SecurityPolicy",
@@ -438,6 +444,7 @@ __all__ = [
     "resource_names",
     "resources_document",
     "run",
+    "sample_pod",
     "send_listener",
     "settle_security",
     "signal_name",
