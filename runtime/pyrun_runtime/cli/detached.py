@@ -36,7 +36,7 @@ from pyrun import (
 )
 from pyrun_runtime.cli.admit import facts_of
 from pyrun_runtime.cli.background import Background
-from pyrun_runtime.cli.manifest import keep_sources
+from pyrun_runtime.cli.manifest import keep_sources, name_of
 from pyrun_runtime.cli.message import CommandError, UsageError, did_you_mean, say, show
 from pyrun_runtime.cli.options import values_of
 from pyrun_runtime.cli.report import life_report
@@ -75,7 +75,7 @@ def run_detached(job: Job, sources: list[Source]) -> int:
 
 
 def _launch(job: Job, sources: list[Source], teller: Teller, wanted: str) -> int:
-    with StopSignals() as signals, job.store.claim_named(job.uid, facts(job)) as claim:
+    with StopSignals() as signals, job.store.claim_named(job.uid, {**facts(job), **origin(*sources[0])}) as claim:
         keep_sources(claim, sources)
         deadline_s = time.monotonic() + float(job.options["timeout"]) if "timeout" in job.options else math.inf
         claim.write(OPTIONS, json.dumps({"options": job.options, "deadline": deadline_s}).encode())
@@ -103,6 +103,14 @@ def _let_go(claim: Claim) -> None:
 def facts(job: Job) -> dict[str, str | int]:
     """Of a detached pod, for pod.json."""
     return {**facts_of(job.spec), "detached": 1, "boot_id": read_boot_id(), "logs": job.logs}
+
+
+def origin(name: str, data: bytes) -> dict[str, str | int]:
+    """Which file it was made of, and of what in it: for :mod:`pyrun_runtime.cli.manifests`."""
+    import hashlib
+
+    path: dict[str, str | int] = {} if name == name_of("-") else {"source": os.path.abspath(name)}
+    return {**path, "source_hash": hashlib.sha256(data).hexdigest()}
 
 
 def read_boot_id() -> str:
@@ -161,6 +169,7 @@ def _take_up(store: Store, claim: Claim, signals: StopSignals, teller: Teller) -
 
 
 def _go_on(store: Store, claim: Claim, signals: StopSignals, teller: Teller) -> None:
+    told = read_facts(store.run_root, claim.uid)
     options, deadline_s = _read_options(claim)
     document = _read_state(claim)
     kept = read_kept(claim.directory)
@@ -170,7 +179,8 @@ def _go_on(store: Store, claim: Claim, signals: StopSignals, teller: Teller) -> 
         _declare_lost(claim, document)
         return
     job = Job(kept.spec, options, load_config(options.get("config")), store, _object_files(options))
-    claim.describe(facts(job))
+    source: dict[str, str | int] = {name: str(told[name]) for name in ("source", "source_hash") if name in told}
+    claim.describe({**facts(job), **source})
     Supervisor(job, claim, signals, teller, "running").take_up(pod, document, deadline_s)
 
 

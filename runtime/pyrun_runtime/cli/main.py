@@ -67,6 +67,8 @@ VERBS = {
     "node": ("", "show what this machine has for pods, and what of it is taken"),
     "completion": ("SHELL", "print what bash, zsh or fish needs to complete command lines"),
     "man": ("[VERB]", "print a manual page"),
+    "manifests": ("", "run a pod for each manifest in a directory, and follow what changes there"),
+    "units": ("", "print units for systemd"),
     "gc": ("", "find and remove what nobody has any more"),
     "check": ("", "say what this machine offers to pods, what is missing and how to mend it"),
 }
