@@ -37,7 +37,9 @@
 #define SIGNAL_CHILD 17
 #define SIGNAL_BIT(number) (1ull << ((number) - 1))
 #define STALL_RETRY_NS 200000000 /* a log that cannot be written */
-#define SIGNALFD_FLAGS 0x80800   /* SFD_NONBLOCK | SFD_CLOEXEC */
+#define SEND_TRIES 8
+#define SHUTDOWN_BOTH 2        /* SHUT_RDWR */
+#define SIGNALFD_FLAGS 0x80800 /* SFD_NONBLOCK | SFD_CLOEXEC */
 #define EXIT_USAGE 2
 #define REQUEST_SET_WINDOW 0x5414ul /* TIOCSWINSZ */
 #define INTERESTS_MOST (2 + MONITOR_CLIENTS + 4 * MONITOR_CONTAINERS)
@@ -52,6 +54,18 @@ static struct request the_request;
 
 /* ---- clients ---- */
 
+/* Memory that is short now may be there a moment later, and somebody waits for this answer; who can be given none is let go, which he
+ * hears. */
+static long send_or_let_go(int fd, const struct message *message)
+{
+    long ret = -ENOMEM;
+    for (int i = 0; i < SEND_TRIES && (ret == -ENOMEM || ret == -ENOBUFS); i++)
+        MAY_INTERRUPT(ret, sys_sendmsg(fd, message, MESSAGE_NO_SIGNAL | MESSAGE_NO_WAIT));
+    if (ret < 0 && ret != -EAGAIN && ret != -EPIPE)
+        (void)SYS2(__NR_shutdown, fd, SHUTDOWN_BOTH);
+    return ret;
+}
+
 /* Without waiting: who does not take its answers loses them. */
 long client_send(struct client *client, __u32 kind, __u64 id, const void *body, sys_size size, int fd)
 {
@@ -63,9 +77,7 @@ long client_send(struct client *client, __u32 kind, __u64 id, const void *body, 
         message.control = &control;
         message.control_size = sizeof control;
     }
-    long ret;
-    MAY_INTERRUPT(ret, sys_sendmsg(client->fd, &message, MESSAGE_NO_SIGNAL | MESSAGE_NO_WAIT));
-    return ret;
+    return send_or_let_go(client->fd, &message);
 }
 
 static void send_error(struct client *client, __u64 id, long error, const char *call)
@@ -420,8 +432,8 @@ static void serve(struct monitor *monitor, struct client *client)
     struct message message = {.parts = &part, .part_count = 1, .control = &control, .control_size = sizeof control};
     long ret;
     MAY_INTERRUPT(ret, sys_recvmsg(client->fd, &message, MESSAGE_CLOEXEC | MESSAGE_NO_WAIT));
-    if (ret == -EAGAIN)
-        return;
+    if (ret == -EAGAIN || ret == -ENOMEM || ret == -ENOBUFS)
+        return; /* it is still there */
     if (ret <= 0) {
         drop(client);
         return;

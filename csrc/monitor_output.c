@@ -93,7 +93,9 @@ static long open_log(struct container *container)
     char name[NAME_BYTES];
     struct statx status;
     log_name(name, container, 0);
-    long fd = sys_openat(container->directory_fd, name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    long fd;
+    MAY_INTERRUPT(
+        fd, sys_openat(container->directory_fd, name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640));
     if (fd < 0)
         return fd;
     long ret = sys_statx((int)fd, "", AT_EMPTY_PATH, STATX_SIZE, &status);
@@ -217,8 +219,8 @@ void container_read(struct monitor *monitor, struct container *container, struct
 {
     long size;
     MAY_INTERRUPT(size, sys_read(source->fd, source->bytes, sizeof source->bytes));
-    if (size == -EAGAIN)
-        return;
+    if (size == -EAGAIN || size == -ENOMEM)
+        return;      /* it is still there */
     if (size <= 0) { /* of a terminal: EIO when its other side is closed */
         if (source->fd == container->input_fd)
             container->input_fd = -1;

@@ -18,6 +18,7 @@
 #define WAIT_EXITED 0x00000004    /* WEXITED */
 #define WAIT_ALL_KINDS 0x40000000 /* __WALL */
 #define STATISTICS_BYTES 512
+#define WRITE_TRIES 8
 
 /* What waitid(2) fills in: the part of siginfo_t that SIGCHLD has, and struct rusage. */
 struct child_info {
@@ -250,13 +251,15 @@ static void account(int cgroup_fd, struct monitor_exit *ret)
     ret->memory_peak = read_number(text);
 }
 
-/* Where it cannot be written all the same, nobody is told: who asks gets the error of reading it. */
+/* Its room is reserved, so what keeps it from being written is short of memory, and passes. Where it cannot be written all the same,
+ * nobody is told: who asks gets the error of reading it. */
 static void write_record(struct monitor *monitor, struct monitor_exit *record)
 {
-    long ret;
+    const __u64 size = sizeof *record;
     record->number = ++monitor->exits;
-    MAY_INTERRUPT(
-        ret, SYS4(__NR_pwrite64, monitor->exits_fd, record, sizeof *record, (record->number - 1) * sizeof *record));
+    long ret = -1;
+    for (int i = 0; i < WRITE_TRIES && ret != (long)size; i++)
+        MAY_INTERRUPT(ret, SYS4(__NR_pwrite64, monitor->exits_fd, record, size, (record->number - 1) * size));
 }
 
 long exit_read(struct monitor *monitor, __u64 number, struct monitor_exit *ret)
