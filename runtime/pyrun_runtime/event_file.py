@@ -54,6 +54,12 @@ class EventFile:
         if self._fd is not None:
             self._fd.close()
 
+    def __enter__(self) -> EventFile:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
 
 def read_events(directory: str) -> list[dict[str, str]]:
     """All whole lines, in their order; none where there are none."""

@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from pyrun_runtime.cli.choice import container_statuses
 from pyrun_runtime.cli.pod_word import seconds_of
-from pyrun_runtime.cli.reach import reach
+from pyrun_runtime.cli.reach import STATUS_S, reach
 from pyrun_runtime.store import list_uids
 from pyrun_runtime.usage_rows import Samples
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pyrun_runtime.cli.options import Options
 
 LABELS = ("namespace", "pod", "uid", "container")
-ANSWER_S = 2.0
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # Name, what it is, and the field of a sample with its divisor.
 COUNTERS = (
@@ -69,12 +68,12 @@ class _Collector:
         yield from _counters(samples)
         yield from _gauges(samples)
         yield from _pressure(samples)
-        yield from _states([each for each in self._documents() if "metadata" in each])
+        yield from _states(self._documents())
 
     def _documents(self) -> list[Mapping[str, Any]]:
         """The pods that are known, with their status."""
         uids = list_uids(self._run_root)
-        every = reach(self._options, uids, {"verb": "status"}, ANSWER_S) if uids else []
+        every = reach(self._options, uids, {"verb": "status"}, STATUS_S) if uids else []
         return [each.answer for each in every if each.answer is not None]
 
 

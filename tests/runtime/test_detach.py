@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.command import PYRUN, Store, emptied_store
-from fixtures.machine import open_files, patience
+from fixtures.machine import in_virtual_machine, open_files, patience
+from fixtures.oci_command import wait_until
 from fixtures.pods import FOREVER, shell
 
 pytestmark = pytest.mark.root
@@ -184,3 +186,40 @@ def test_a_wrong_command_line(store: Store, arguments: tuple[str, ...], message:
     assert done.status == 2
     assert message in done.error
     assert not store.entries()
+
+
+@pytest.mark.parametrize("seed", range(2 if in_virtual_machine() else 8))
+def test_a_command_that_is_killed_at_a_random_moment(store: Store, seed: int) -> None:
+    """The pod comes to be as without the kill, or not at all: nothing half."""
+    chance = random.Random(seed)
+    spec = store.manifest(shell(TRAPPING), shell(FOREVER, "b"), terminationGracePeriodSeconds=1)
+    for _ in range(3):
+        process = subprocess.Popen([*PYRUN, "run", "-d", spec], env=store.environment, stdout=subprocess.PIPE)
+        with process:
+            time.sleep(chance.random() * 0.2)
+            process.kill()
+            process.communicate()
+
+        def settled() -> bool:
+            done = store.command("ps", "--no-headers")
+            return not done.out or "2/2" in done.out
+
+        wait_until(settled)
+        for uid in store.uids():
+            assert store.command("rm", "--force", uid).status == 0
+        assert not store.entries()
+
+
+def test_the_supervisor_is_killed_before_the_pod_runs(store: Store) -> None:
+    """It is told, and nothing of the pod is left, or it is taken up."""
+    spec = store.manifest(shell(FOREVER), initContainers=[shell(FOREVER, "first")], terminationGracePeriodSeconds=1)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([*PYRUN, "run", "-d", spec], env=store.environment, stdout=pipe, stderr=pipe)
+    with process:
+        wait_until(lambda: "running" in store.command("ps", "-o", "json").out)
+        (uid,) = store.uids()
+        os.kill(supervisor_of(store, uid), signal.SIGKILL)
+        out, err = process.communicate(timeout=patience(30))
+    assert (process.returncode, out) == (1, b"")
+    assert b"the supervisor was killed by signal 9 before the pod ran" in err
+    assert "Init:0/1" in store.command("ps", "--no-headers").out

@@ -195,7 +195,7 @@ def test_the_stop_signal(store: Store) -> None:
 
 def test_liveness_restarts(store: Store) -> None:
     """Kubernetes' example of a liveness command: healthy while a file is there."""
-    probe = {"exec": {"command": ["cat", "/v/healthy"]}, "periodSeconds": 1, "failureThreshold": 1}
+    probe = {"exec": {"command": ["cat", "/v/healthy"]}, "initialDelaySeconds": 1, "failureThreshold": 1}
     script = "if [ -e /v/once ]; then echo again; exit 0; fi; touch /v/once; echo up; exec sleep 1000"
     body = shell(script, livenessProbe=probe, volumeMounts=AT)
     path = store.manifest(body, volumes=VOLUME, restartPolicy="OnFailure", terminationGracePeriodSeconds=1)

@@ -153,6 +153,19 @@ def test_a_monitor_that_is_killed_with_its_supervisor(store: Store) -> None:
         assert store.command("rm", uid).status == 0
 
 
+def test_a_pause_that_is_killed_with_the_supervisor(store: Store) -> None:
+    with store.detached(store.manifest(shell(FOREVER))) as uid:
+        pid = containers_of(store, uid)["main"]["pid"]
+        top = next(Path("/sys/fs/cgroup").rglob(f"pod{uid}"))
+        pause = int((top / "_pause/cgroup.procs").read_text())
+        kill_supervisor(store, uid)
+        kill(pause)
+        status = pod_of(store, uid)["status"]
+        assert (status["phase"], status["reason"]) == ("Failed", "SandboxLost")
+        assert not Path(f"/proc/{pid}/exe").exists()
+        assert not top.exists()
+
+
 def test_one_that_was_killed_while_it_took_the_pod_away(store: Store) -> None:
     """It has written how the pod ended, and not let go of everything."""
     with store.detached(store.manifest(shell("exit 3"), restartPolicy="Never")) as uid:
@@ -185,6 +198,21 @@ def test_a_state_that_cannot_be_read_is_told_and_the_pod_lives(store: Store) -> 
         assert done.status == 0
         assert "cannot be taken up" in done.err
         assert not Path(f"/proc/{pid}/exe").exists()
+
+
+def test_a_state_that_cannot_be_written_is_told_and_the_pod_goes_on(store: Store) -> None:
+    """A directory in the place of the file, as a full disk would do it. What was saved last, and what is found, is enough."""
+    with store.detached(store.manifest(shell(TRAPPING), restartPolicy="Always")) as uid:
+        place = directory(store, uid) / ".state"
+        place.mkdir()
+        assert store.command("restart", uid).status == 0
+        assert "state cannot be saved" in (directory(store, uid) / "supervisor.log").read_text()
+        pid = containers_of(store, uid)["main"]["pid"]
+        kill_supervisor(store, uid)
+        place.rmdir()
+        assert containers_of(store, uid)["main"]["pid"] == pid
+        assert store.command("stop", uid).status == 0
+        assert store.command("wait", uid).out == "main 7\n"
 
 
 def test_before_the_machine_was_started_again(store: Store) -> None:
@@ -229,7 +257,7 @@ def test_killed_at_random_moments(store: Store, seed: int) -> None:
             except OSError:
                 pass  # it has ended already
             stopping.communicate(timeout=patience(60))
-        store.command("stop", uid)
+        assert stopping.returncode == 0
         assert store.command("wait", uid).out == "main 7\n"
         status = pod_of(store, uid)["status"]
         assert status["phase"] == "Failed"

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.pod_world import World
 from pyrun.pod.lifecycle.action import Kill, RunHook, RunProbe, Signal, StartContainers
-from pyrun.pod.lifecycle.event import EphemeralAdded, RestartAsked
+from pyrun.pod.lifecycle.event import EphemeralAdded, RestartAsked, TimerFired
 from pyrun.pod.lifecycle.status import Terminated, Waiting, status_document
 from pyrun.spec.handler import ExecAction, Lifecycle, Probe, SleepAction
 from pyrun.spec.image import parse_image
@@ -194,6 +194,14 @@ def test_init_containers_run_one_after_the_other() -> None:
     world.exit("j")
     assert world.running == {"a"}
     assert phase(world) == "Running"
+
+
+def test_a_timer_of_a_restart_starts_nobody_whose_turn_has_not_come() -> None:
+    world = pod(container("c"), init=(container("i"),))
+    world.tell(TimerFired("restart/c"))
+    assert world.order_of_starts() == [("i",)]
+    world.exit("i")
+    assert world.order_of_starts() == [("i",), ("c",)]
 
 
 def test_an_init_container_that_fails_is_tried_again() -> None:

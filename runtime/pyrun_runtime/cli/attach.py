@@ -8,9 +8,9 @@ import time
 
 from pyrun import KernelError, Monitor, NotFound, StateError
 from pyrun_runtime.cli.choice import check_container, container_statuses, default_container
-from pyrun_runtime.cli.message import CommandError, UsageError, say
+from pyrun_runtime.cli.message import FAILED, CommandError, UsageError, say
 from pyrun_runtime.cli.options import one_argument
-from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach, tell_errors
+from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach_status
 from pyrun_runtime.ended import read_status
 from pyrun_runtime.oci.foreground import Signals
 from pyrun_runtime.terminal import RawInput, window_size
@@ -44,25 +44,23 @@ KEYS = "ctrl-p,ctrl-q"
 LEAVING = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP, signals.SIGQUIT)
 READ_BYTES = 4096
 STATUS_S, LOOK_S = 1.0, 0.01  # how long the end of a container may take from that of its output
-ANSWER_S = 2.0
 STDERR = 4
 
 
 def run(options: Options, arguments: list[str]) -> int:
     word = one_argument(arguments, "POD")
     keys = parse_keys(options.get("detach-keys", KEYS))
-    (each,) = reach(options, [word], {"verb": "status"}, ANSWER_S)
-    if tell_errors([each]):
-        return 1
-    if each.answer is None:
-        raise CommandError(f"{word}: no answer from the pod's launcher")
+    pods, failed = reach_status(options, [word])
+    if failed:
+        return FAILED
+    ((pod, directory),) = pods
     given = options.get("container")
-    name = check_container(each.answer, given) if given else default_container(each.answer)
-    if "running" not in container_statuses(each.answer)[name]["state"]:
+    name = check_container(pod, given) if given else default_container(pod)
+    if "running" not in container_statuses(pod)[name]["state"]:
         raise CommandError(f"container {name} does not run")
     try:
-        with Monitor.connect(each.directory) as monitor, Monitor.connect(each.directory) as other:
-            return _Attached(monitor, other, each.directory, name, options, keys).run()
+        with Monitor.connect(directory) as monitor, Monitor.connect(directory) as other:
+            return _Attached(monitor, other, directory, name, options, keys).run()
     except NotFound:
         raise CommandError(f"pod {word} runs in the foreground: its streams are those of its 'pyrun run'") from None
 

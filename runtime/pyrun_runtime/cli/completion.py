@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from pyrun_runtime.cli.document import FORMATS, OUTPUTS
 from pyrun_runtime.cli.message import UsageError, did_you_mean, show
 from pyrun_runtime.cli.options import setting
 from pyrun_runtime.store import RUN_ROOT, list_uids, read_facts
@@ -56,13 +57,12 @@ end
 complete -c pyrun -f -a '(__pyrun)'
 """,
 }
-# Values of options that are one of a few, by the name of the option; those of a verb's OUTPUTS, PHASES and the like come from it.
+# Values of options that are one of a few, by the name of the option; others come from their verbs.
 VALUES = {
     "types": ("Normal", "Warning"),
     "wait": ("running", "ready"),
     "signal": ("TERM", "KILL", "INT", "HUP", "USR1", "USR2", "QUIT", "STOP", "CONT"),
 }
-RUN_FORMATS = ("json", "yaml")
 CONTAINER_OPTIONS = ("container", "target")
 
 
@@ -114,7 +114,7 @@ def _values(verb: str, option: str, rest: list[str]) -> list[str]:
 
     module = load_verb(verb)
     if option == "output":
-        return list(getattr(module, "OUTPUTS", RUN_FORMATS))
+        return list(OUTPUTS if hasattr(module, "list_output") else FORMATS)
     if option == "for":
         return list(getattr(module, "CONDITIONS", ()))
     if option in CONTAINER_OPTIONS:

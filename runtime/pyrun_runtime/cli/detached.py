@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
 import time
 
 from pyrun import (
@@ -29,6 +30,7 @@ from pyrun import (
     Pod,
     PyrunError,
     SpecError,
+    StateError,
     describe_error,
     lost_life,
     read_kept,
@@ -56,7 +58,9 @@ if TYPE_CHECKING:
 LOG, OPTIONS = "supervisor.log", "options"
 # Options that are paths: the supervisor has another working directory.
 PATHS = ("config", "logs", "seccomp-profiles", "configmap")
-LOST = "the monitor, whose children the pod's processes were, and its supervisor have ended"
+CLAIM_S, LOOK_S = 0.1, 0.002
+MONITOR_LOST = "the monitor, whose children the pod's processes were, and its supervisor have ended"
+SANDBOX_LOST = "pause, which held the pod's namespaces, and its supervisor have ended"
 
 
 def run_detached(job: Job, sources: list[Source]) -> int:
@@ -138,11 +142,10 @@ def adopt_orphan(store: Store, uid: str) -> None:
 def supervise(store: Store, uid: str, teller: Teller, *, in_background: bool) -> int:
     """Be the supervisor of pod *uid*. Raises :class:`AlreadyExists` if it has one; that somebody was quicker while we are *in the
     background* is no error."""
-    try:
-        claim = store.claim_orphan(uid)
-    except AlreadyExists:
+    claim = _claim(store, uid)
+    if claim is None:
         if not in_background:
-            raise
+            raise AlreadyExists(f"pod {uid} has a supervisor")
         teller.tell({"id": uid})
         return 0
     claim.stay()
@@ -161,6 +164,18 @@ def supervise(store: Store, uid: str, teller: Teller, *, in_background: bool) ->
     return 0
 
 
+def _claim(store: Store, uid: str) -> Claim | None:
+    """None where somebody has it, and not only for the moment that it takes to look whether somebody has."""
+    deadline_s = time.monotonic() + CLAIM_S
+    while True:
+        try:
+            return store.claim_orphan(uid)
+        except AlreadyExists:
+            if time.monotonic() > deadline_s:
+                return None
+        select.select([], [], [], LOOK_S)
+
+
 def _take_up(store: Store, claim: Claim, signals: StopSignals, teller: Teller) -> None:
     try:
         _go_on(store, claim, signals, teller)
@@ -176,7 +191,10 @@ def _go_on(store: Store, claim: Claim, signals: StopSignals, teller: Teller) -> 
     try:
         pod = Pod.adopt(claim.directory)
     except NotFound:
-        _declare_lost(claim, document)
+        _declare_lost(claim, document, "MonitorLost", MONITOR_LOST)
+        return
+    except StateError:
+        _declare_lost(claim, document, "SandboxLost", SANDBOX_LOST)
         return
     job = Job(kept.spec, options, load_config(options.get("config")), store, _object_files(options))
     source: dict[str, str | int] = {name: str(told[name]) for name in ("source", "source_hash") if name in told}
@@ -184,12 +202,12 @@ def _go_on(store: Store, claim: Claim, signals: StopSignals, teller: Teller) -> 
     Supervisor(job, claim, signals, teller, "running").take_up(pod, document, deadline_s)
 
 
-def _declare_lost(claim: Claim, document: object) -> None:
-    """Its monitor has ended, and the pod with it."""
+def _declare_lost(claim: Claim, document: object, reason: str, message: str) -> None:
+    """What the pod lives by has ended while nobody looked, and the pod with it."""
     kept = read_kept(claim.directory)
-    life, usages = lost_life(kept.spec, document, time.monotonic(), LOST)
+    life, usages = lost_life(kept.spec, document, time.monotonic(), reason, message)
     claim.replace(STATUS, json.dumps(life_report(kept.spec, kept.uid, life, usages, {})).encode())
-    say(f"pod {kept.uid}: MonitorLost: {LOST}")
+    say(f"pod {kept.uid}: {reason}: {message}")
     _take_away(claim)
 
 

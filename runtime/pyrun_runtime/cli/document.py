@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 
-from pyrun_runtime.cli.message import UsageError
+from pyrun_runtime.cli.message import UsageError, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pyrun_runtime.cli.options import Options
 
 FORMATS = ("json", "yaml")
 
@@ -18,6 +20,17 @@ def check_format(name: str) -> str:
     if name not in FORMATS:
         raise UsageError(f"--output {name}: not one of {', '.join(FORMATS)}")
     return name
+
+
+OUTPUTS = ("table", "wide", "json", "yaml", "name")
+
+
+def list_output(options: Options) -> str:
+    """What ``--output`` of a command that lists something says, one of :data:`OUTPUTS`. Raises UsageError."""
+    output = options.get("output", OUTPUTS[0])
+    if output not in OUTPUTS:
+        raise UsageError(f"--output {output}: not one of {', '.join(OUTPUTS)}{did_you_mean(output, OUTPUTS)}")
+    return output
 
 
 def render(document: dict[str, Any], name: str) -> str:

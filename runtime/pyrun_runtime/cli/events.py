@@ -8,7 +8,7 @@ import sys
 import time
 
 from pyrun import Inotify
-from pyrun_runtime.cli.document import render
+from pyrun_runtime.cli.document import list_output, render
 from pyrun_runtime.cli.duration import parse_duration
 from pyrun_runtime.cli.message import UsageError, did_you_mean, flush, one_line, show
 from pyrun_runtime.cli.options import setting
@@ -36,7 +36,6 @@ OPTIONS: OptionTable = {
     "no-headers": "",
     **ROOT_OPTIONS,
 }
-OUTPUTS = ("table", "wide", "json", "yaml", "name")
 HELP = f"""\
 usage: pyrun events [OPTION]... [POD...]
 
@@ -60,9 +59,7 @@ HEADERS = {
 
 
 def run(options: Options, arguments: list[str]) -> int:
-    output = options.get("output", "table")
-    if output not in OUTPUTS:
-        raise UsageError(f"--output {output}: not one of {', '.join(OUTPUTS)}{did_you_mean(output, OUTPUTS)}")
+    output = list_output(options)
     feed = _Feed(options, [find_directory(options, word) for word in arguments])
     events = sorted(feed.read(), key=lambda event: event["time"])
     if "watch" not in options:

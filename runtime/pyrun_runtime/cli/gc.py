@@ -7,8 +7,8 @@ from functools import partial
 
 from pyrun import CleanupErrors, PyrunError, describe_error, find_ownerless, remove_ownerless, remove_tree
 from pyrun_runtime.admission import find_unowned, release
-from pyrun_runtime.cli.document import render
-from pyrun_runtime.cli.message import FAILED, CommandError, UsageError, did_you_mean, say, show
+from pyrun_runtime.cli.document import list_output, render
+from pyrun_runtime.cli.message import FAILED, CommandError, say, show
 from pyrun_runtime.cli.options import setting
 from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, store_of
 from pyrun_runtime.cli.supervisor import OWNER
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pyrun_runtime.store import Store
 
 OPTIONS: OptionTable = {"dry-run": "", "output,o": "FORMAT", "no-headers": "", "logs": "DIR", **ROOT_OPTIONS}
-OUTPUTS = ("table", "wide", "json", "yaml", "name")
 HELP = f"""\
 usage: pyrun gc [OPTION]...
 
@@ -52,9 +51,7 @@ class Found:
 
 
 def run(options: Options, _arguments: list[str]) -> int:
-    output = options.get("output", "table")
-    if output not in OUTPUTS:
-        raise UsageError(f"--output {output}: not one of {', '.join(OUTPUTS)}{did_you_mean(output, OUTPUTS)}")
+    output = list_output(options)
     if os.geteuid() != 0:
         raise CommandError("removing what others left needs root: sudo pyrun gc")
     store = store_of(options)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from pyrun import Monitor, NotFound, PyrunError, StateError
+from pyrun_runtime.cli.choice import container_statuses
 from pyrun_runtime.cli.document import check_format, render
 from pyrun_runtime.cli.manifest import KEPT, KEPT_OBJECTS
-from pyrun_runtime.cli.message import CommandError, show
-from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach, tell_errors
+from pyrun_runtime.cli.message import show
+from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach_status
 from pyrun_runtime.event_file import read_events
 from pyrun_runtime.store import read_facts
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from pyrun import ExitRecord
     from pyrun_runtime.cli.options import Options, OptionTable
-    from pyrun_runtime.cli.reach import Reached
 
 OPTIONS: OptionTable = {"output,o": "FORMAT", **ROOT_OPTIONS}
 HELP = f"""\
@@ -32,15 +32,13 @@ what this machine has of it (directories, cgroup, namespaces, processes), what i
 {ROOT_HELP}
 Exit status: 0; 1 if there is no such pod.
 """
-ANSWER_S = 2.0
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 
 
 def run(options: Options, arguments: list[str]) -> int:
     output = check_format(options.get("output", "json"))
-    every = reach(options, arguments, {"verb": "status"}, ANSWER_S)
-    failed = tell_errors(every)
-    found = [_document(each) for each in every if each.error is None]
+    pods, failed = reach_status(options, arguments)
+    found = [_document(*each) for each in pods]
     if output == "json":
         import json
 
@@ -51,20 +49,18 @@ def run(options: Options, arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _document(each: Reached) -> dict[str, Any]:
-    if each.answer is None:
-        raise CommandError(f"{each.word}: no answer from the pod's launcher")
-    run_root, uid = os.path.dirname(os.path.dirname(each.directory)), os.path.basename(each.directory)
+def _document(pod: dict[str, Any], directory: str) -> dict[str, Any]:
+    run_root, uid = os.path.dirname(os.path.dirname(directory)), os.path.basename(directory)
     facts = read_facts(run_root, uid)
     return {
-        "pod": dict(each.answer),
-        "sources": _sources(each.directory),
+        "pod": pod,
+        "sources": _sources(directory),
         "facts": facts,
-        "runDirectory": each.directory,
+        "runDirectory": directory,
         "logDirectory": facts.get("logs"),
-        "containers": _containers(each.answer),
-        "monitor": _monitor(each.directory),
-        "events": read_events(each.directory),
+        "containers": _containers(pod),
+        "monitor": _monitor(directory),
+        "events": read_events(directory),
     }
 
 
@@ -80,9 +76,7 @@ def _sources(directory: str) -> dict[str, str]:
 
 def _containers(pod: Mapping[str, Any]) -> dict[str, object]:
     """Of those that run: what the kernel says of the first process."""
-    kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
-    statuses = [status for kind in kinds for status in pod["status"].get(kind, ())]
-    return {status["name"]: _process(status["pid"]) for status in statuses if "pid" in status}
+    return {name: _process(status["pid"]) for name, status in container_statuses(pod).items() if "pid" in status}
 
 
 def _process(pid: int) -> dict[str, object]:

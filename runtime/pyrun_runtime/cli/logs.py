@@ -14,7 +14,7 @@ from pyrun_runtime.cli.document import date
 from pyrun_runtime.cli.duration import parse_duration
 from pyrun_runtime.cli.message import CommandError, UsageError
 from pyrun_runtime.cli.options import values_of
-from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach, tell_errors
+from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach_status
 from pyrun_runtime.ended import read_status
 from pyrun_runtime.log_reader import LogReader
 from pyrun_runtime.store import STATE, read_facts
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrun_runtime.cli.options import Options, OptionTable
-    from pyrun_runtime.cli.reach import Reached
     from pyrun_runtime.log_reader import Line
 
 OPTIONS: OptionTable = {
@@ -64,7 +63,6 @@ The output of a pod in the foreground went to its 'pyrun run'.
 
 Exit status: 0; 1 if there is no such pod, container or log.
 """
-ANSWER_S = 2.0
 SETTLE_S = 0.1  # what the last output of a container that has ended may take from its pipe to its log
 FOREVER_MS = 3_600_000
 ENDED_STAGES = ("waiting", "done")
@@ -73,11 +71,11 @@ ENDED_STAGES = ("waiting", "done")
 class Source:
     """One run of one container: its lines, and whether there can be more."""
 
-    def __init__(self, each: Reached, logs: str, pod: str, name: str, number: int) -> None:
+    def __init__(self, directory: str, logs: str, pod: str, name: str, number: int) -> None:
         self.reader = LogReader(f"{logs}/{name}", number)
         self.prefix = f"[pod/{pod}/{name}] ".encode()
         self.name = name
-        self.directory = each.directory
+        self.directory = directory
         self.logs = f"{logs}/{name}"
         self.number = number
         self.ended_s = math.inf  # when it was seen that it has ended
@@ -126,9 +124,8 @@ class Printer:
 
 def run(options: Options, arguments: list[str]) -> int:
     _check(options)
-    every = reach(options, arguments, {"verb": "status"}, ANSWER_S)
-    failed = tell_errors(every)
-    sources = [source for each in every if each.error is None for source in _sources(each, options)]
+    pods, failed = reach_status(options, arguments)
+    sources = [source for pod, directory in pods for source in _sources(pod, directory, options)]
     prefixed = "prefix" in options or len(sources) > 1
     printer = Printer(options, prefixed)
     try:
@@ -193,25 +190,23 @@ def _beginning(real_s: float) -> str:
 # ---- which logs ----
 
 
-def _sources(each: Reached, options: Options) -> list[Source]:
+def _sources(pod: Mapping[str, Any], directory: str, options: Options) -> list[Source]:
     """The runs that are asked for of one pod. Raises CommandError."""
-    if each.answer is None:
-        raise CommandError(f"{each.word}: no answer from the pod's launcher")
-    run_root, uid = os.path.dirname(os.path.dirname(each.directory)), os.path.basename(each.directory)
+    run_root, uid = os.path.dirname(os.path.dirname(directory)), os.path.basename(directory)
     logs = read_facts(run_root, uid).get("logs")
-    pod = str(each.answer["metadata"]["name"])
+    name_of_pod = str(pod["metadata"]["name"])
     if not isinstance(logs, str):
-        raise CommandError(f"pod {pod} runs in the foreground: its output goes to its 'pyrun run'")
-    statuses = container_statuses(each.answer)
+        raise CommandError(f"pod {name_of_pod} runs in the foreground: its output goes to its 'pyrun run'")
+    statuses = container_statuses(pod)
     if "all-containers" in options:
         names = list(statuses)
     else:
-        names = [check_container(each.answer, name) for name in values_of(options, "container")]
+        names = [check_container(pod, name) for name in values_of(options, "container")]
     found = []
-    for name in names or [default_container(each.answer)]:
-        number = _run(pod, name, log_runs(f"{logs}/{name}"), statuses[name]["state"], options)
+    for name in names or [default_container(pod)]:
+        number = _run(name_of_pod, name, log_runs(f"{logs}/{name}"), statuses[name]["state"], options)
         if number is not None:
-            found.append(Source(each, logs, pod, name, number))
+            found.append(Source(directory, logs, name_of_pod, name, number))
     return found
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 
-from pyrun_runtime.cli.document import render
-from pyrun_runtime.cli.message import FAILED, UsageError, did_you_mean, show
+from pyrun_runtime.cli.document import list_output, render
+from pyrun_runtime.cli.message import FAILED, show
 from pyrun_runtime.cli.options import setting
 from pyrun_runtime.cli.pod_word import age_word, pod_word, ready_word, restarts_word, seconds_of
-from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach, tell_errors
+from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, STATUS_S, reach, tell_errors
 from pyrun_runtime.columns import align
 from pyrun_runtime.control import NoLauncher
 from pyrun_runtime.store import RUN_ROOT, list_uids, read_facts
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pyrun_runtime.cli.reach import Reached
 
 OPTIONS: OptionTable = {"output,o": "FORMAT", "namespace,n": "NAME", "no-headers": "", **ROOT_OPTIONS}
-OUTPUTS = ("table", "wide", "json", "yaml", "name")
-ANSWER_S = 2.0  # what a launcher that is busy, or was stopped by a signal, is waited for: then its pod is Unknown
 HEADER = ("NAME", "READY", "STATUS", "RESTARTS", "AGE")
 HEADERS = {"table": HEADER, "wide": (*HEADER, "NAMESPACE", "UID", "QOS", "PID")}
 HELP = f"""\
@@ -43,12 +41,10 @@ Exit status: 0; 1 if there is no pod of a name that was given.
 
 
 def run(options: Options, arguments: list[str]) -> int:
-    output = options.get("output", "table")
-    if output not in OUTPUTS:
-        raise UsageError(f"--output {output}: not one of {', '.join(OUTPUTS)}{did_you_mean(output, OUTPUTS)}")
+    output = list_output(options)
     run_root = setting(options, "root", "PYRUN_ROOT", RUN_ROOT)
     words = arguments or list_uids(run_root)
-    every = reach(options, words, {"verb": "status"}, ANSWER_S) if words else []
+    every = reach(options, words, {"verb": "status"}, STATUS_S) if words else []
     found = [each for each in every if each.directory]
     pods = [pod for each in found if (pod := _document(each, run_root)) is not None]
     if "namespace" in options:

@@ -10,10 +10,12 @@ from pyrun import PyrunError, describe_error
 from pyrun_runtime.cli.message import FAILED, CommandError, UsageError, say, show
 from pyrun_runtime.cli.options import setting
 from pyrun_runtime.control import NoLauncher, Question, Refused, wait_answers
-from pyrun_runtime.store import RUN_ROOT, STATE_ROOT, STATUS, Store, find_pod
+from pyrun_runtime.store import RUN_ROOT, STATE, STATE_ROOT, STATUS, Store, find_pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrun_runtime.cli.options import Options, OptionTable
     from pyrun_runtime.control import Answer, Request
 
@@ -25,6 +27,9 @@ ROOT_HELP = f"""\
 # How long a launcher that has removed its pod may take to let go of its directory: its own reader may hold it up.
 GONE_S = 5.0
 LOOK_S = 0.005
+STATUS_S = (
+    2.0  # what a launcher that is busy, or was stopped by a signal, is waited for when it is asked how its pod is
+)
 
 
 class Reached:
@@ -58,13 +63,30 @@ def store_of(options: Options) -> Store:
 
 
 def reach(options: Options, words: list[str], request: Request, timeout_s: float | None = None) -> list[Reached]:
-    """Ask the same of each pod, and wait for all; where the time runs out first there is neither answer nor error."""
+    """Ask the same of each pod, and wait for all; where the time runs out first there is neither answer nor error. Who loses its
+    supervisor meanwhile is asked again when it has another one."""
     if not words:
         raise UsageError("expected a POD")
-    asked: list[tuple[Reached, Question]] = []
     every = [Reached(word) for word in dict.fromkeys(words)]
+    _ask_all(options, every, request, timeout_s)
+    for each in every:
+        deadline_s = time.monotonic() + GONE_S
+        while each.gone and time.monotonic() < deadline_s and _is_detached(each.directory):
+            select.select([], [], [], LOOK_S)  # a killed one lets go of its lock, or one that has ended writes how
+            _ask_all(options, [each], request, timeout_s)
+    return every
+
+
+def _is_detached(directory: str) -> bool:
+    """Of one that nobody answers for: whether somebody will."""
+    return os.path.exists(f"{directory}/{STATE}")
+
+
+def _ask_all(options: Options, every: list[Reached], request: Request, timeout_s: float | None) -> None:
+    asked: list[tuple[Reached, Question]] = []
     try:
         for each in every:
+            each.error = None
             try:
                 each.directory = find_directory(options, each.word)
                 asked.append((each, Question(each.directory, request)))
@@ -81,7 +103,16 @@ def reach(options: Options, words: list[str], request: Request, timeout_s: float
     for each in every:
         if each.gone:
             _read_end(each, request)
-    return every
+
+
+def reach_status(options: Options, words: list[str]) -> tuple[list[tuple[dict[str, Any], str]], bool]:
+    """Each pod with its status, and its run directory; and whether something was wrong with others, which is told."""
+    every = reach(options, words, {"verb": "status"}, STATUS_S)
+    for each in every:
+        if each.error is None and each.answer is None:
+            each.error = CommandError(f"{each.word}: no answer from the pod's launcher")
+    failed = tell_errors(every)
+    return [(dict(each.answer), each.directory) for each in every if each.answer is not None], failed
 
 
 def _read_end(each: Reached, request: Request) -> None:

@@ -199,6 +199,7 @@ class _Run:
         with (
             Outputs(names, self.format is not None, _input_of(spec)) as outputs,
             Control(claim.directory, {}, explain) as control,
+            EventFile(claim.directory) as event_file,
         ):
             self.stop_signals.give_up = lambda: kill_pod(claim.uid)
             with naming(f"pod {spec.metadata.name}"):
@@ -212,7 +213,7 @@ class _Run:
                     security=self.security,
                 )
             self.trace.phase("create the pod")
-            events = Events(pod, outputs, EventFile(claim.directory), self.events)
+            events = Events(pod, outputs, event_file, self.events)
             driver = Driver(pod, events.tell, outputs.tail_of)
             left: CleanupErrors | None = None
             try:

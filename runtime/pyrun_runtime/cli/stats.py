@@ -5,9 +5,9 @@ from __future__ import annotations
 import select
 import sys
 
-from pyrun_runtime.cli.document import render
+from pyrun_runtime.cli.document import list_output, render
 from pyrun_runtime.cli.duration import parse_duration
-from pyrun_runtime.cli.message import UsageError, did_you_mean, flush, show
+from pyrun_runtime.cli.message import UsageError, flush, show
 from pyrun_runtime.cli.options import setting
 from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS
 from pyrun_runtime.columns import align
@@ -27,7 +27,6 @@ OPTIONS: OptionTable = {
     "no-headers": "",
     **ROOT_OPTIONS,
 }
-OUTPUTS = ("table", "wide", "json", "yaml", "name")
 HELP = f"""\
 usage: pyrun stats [OPTION]... [POD...]
 
@@ -46,9 +45,7 @@ Exit status: 0; 1 if there is no pod of a name that was given.
 
 
 def run(options: Options, arguments: list[str]) -> int:
-    output, stream = options.get("output", "table"), "stream" in options
-    if output not in OUTPUTS:
-        raise UsageError(f"--output {output}: not one of {', '.join(OUTPUTS)}{did_you_mean(output, OUTPUTS)}")
+    output, stream = list_output(options), "stream" in options
     if stream and output == "yaml":
         raise UsageError("--output yaml has no end: with --stream it is json")
     interval_s = parse_duration("interval", options.get("interval", "1s" if stream else "200ms"))

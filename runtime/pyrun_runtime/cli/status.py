@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 
-from pyrun_runtime.cli.document import render
-from pyrun_runtime.cli.message import CommandError, UsageError, did_you_mean, one_line, show
+from pyrun_runtime.cli.document import list_output, render
+from pyrun_runtime.cli.message import one_line, show
 from pyrun_runtime.cli.pod_word import age_word, pod_word, ready_word, seconds_of
-from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach, tell_errors
+from pyrun_runtime.cli.reach import ROOT_HELP, ROOT_OPTIONS, reach_status
 from pyrun_runtime.columns import align
 from pyrun_runtime.event_file import read_events
 from pyrun_runtime.store import read_facts
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pyrun_runtime.cli.options import Options, OptionTable
 
 OPTIONS: OptionTable = {"output,o": "FORMAT", **ROOT_OPTIONS}
-OUTPUTS = ("table", "wide", "json", "yaml", "name")
 HELP = f"""\
 usage: pyrun status [OPTION]... POD...
 
@@ -31,7 +30,6 @@ Tells how pods are: phase, conditions, each container with its state and the one
 {ROOT_HELP}
 Exit status: 0; 1 if there is no such pod.
 """
-ANSWER_S = 2.0
 LAST_EVENTS = 10
 KINDS = {
     "initContainerStatuses": "Init Containers",
@@ -41,17 +39,8 @@ KINDS = {
 
 
 def run(options: Options, arguments: list[str]) -> int:
-    output = options.get("output", "table")
-    if output not in OUTPUTS:
-        raise UsageError(f"--output {output}: not one of {', '.join(OUTPUTS)}{did_you_mean(output, OUTPUTS)}")
-    every = reach(options, arguments, {"verb": "status"}, ANSWER_S)
-    failed = tell_errors(every)
-    pods = []
-    for each in every:
-        if each.error is None:
-            if each.answer is None:
-                raise CommandError(f"{each.word}: no answer from the pod's launcher")
-            pods.append((dict(each.answer), each.directory))
+    output = list_output(options)
+    pods, failed = reach_status(options, arguments)
     _print(pods, output)
     return 1 if failed else 0
 

@@ -67,15 +67,17 @@ def read(spec: PodSpec, document: object) -> Saved:
     )
 
 
-def lost_life(spec: PodSpec, document: object, now_s: float, message: str) -> tuple[PodLife, dict[str, Usage]]:
-    """The life of a pod whose driver and monitor have both ended, over with *message*: nobody knows how the containers that ran
-    have ended, but that they did not go on. Arguments and errors as for :func:`read`."""
+def lost_life(
+    spec: PodSpec, document: object, now_s: float, reason: str, message: str
+) -> tuple[PodLife, dict[str, Usage]]:
+    """The life of a pod whose driver has ended, and its monitor or its pause as well, over for *reason*: nobody knows how the
+    containers that ran have ended, but that they did not go on. Other arguments and errors as for :func:`read`."""
     saved = read(spec, document)
     life = saved.life
-    life.handle(StopAsked(0, "MonitorLost", message), now_s)
+    life.handle(StopAsked(0, reason, message), now_s)
     for each in list(life.containers.values()):
         if each.stage == "starting":
-            life.handle(StartFailed(each.name, "MonitorLost", message), now_s)
+            life.handle(StartFailed(each.name, reason, message), now_s)
         elif each.alive:
             life.handle(ContainerExited(each.name, 137, 9, "ContainerStatusUnknown", message), now_s)
     return life, saved.usages

@@ -58,5 +58,11 @@ def _conditions(life: PodLife) -> tuple[Condition, ...]:
 
 def _container(life: ContainerLife) -> ContainerState:
     return ContainerState(
-        life.name, life.role, life.shown, life.shown_before, life.restart_count, life.ready, life.started
+        life.name,
+        life.role,
+        life.shown,
+        life.shown_before,
+        life.restart_count,
+        life.ready,
+        life.started and life.role != "init",
     )

@@ -502,7 +502,7 @@ class PodLife:
             self._probe(life, kind[0], now_s)  # type: ignore[arg-type]
         elif what == "kill":
             self._time_is_up(life, now_s)
-        elif life.stage == "waiting" and not self.ending:
+        elif life.stage == "waiting" and life.begun and not self.ending:
             self._start_again(life)
 
     def _note_readiness(self, now_s: float) -> None:
