@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from pyrun.kernel.undo import Undo as Undo
     from pyrun.linux.features import Feature as Feature
     from pyrun.pod.accounts import resolve_user as resolve_user
+    from pyrun.pod.adopt import SandboxGone as SandboxGone
     from pyrun.pod.adopt import connect as connect
     from pyrun.pod.adopt import read_kept as read_kept
     from pyrun.pod.container import PodContainer as PodContainer
@@ -230,7 +231,7 @@ _EXPORTS = {
     "kernel.undo": ("Undo",),
     "linux.features": ("Feature",),
     "pod.accounts": ("resolve_user",),
-    "pod.adopt": ("connect", "read_kept"),
+    "pod.adopt": ("SandboxGone", "connect", "read_kept"),
     "pod.container": ("PodContainer",),
     "pod.driver": ("Driver",),
     "pod.entry": ("ContainerEntry", "enter", "entry_document", "open_first", "parse_entry"),
@@ -356,6 +357,7 @@ __all__ = [
     "PyrunError",
     "Sample",
     "Sandbox",
+    "SandboxGone",
     "SandboxPool",
     "SecurityPolicy",
     "Setting",

@@ -283,6 +283,8 @@ def test_rotation(monitor: Monitor, tmp_path: Path) -> None:
     with logged(monitor, tmp_path, max_bytes=4000, max_files=3) as ends:
         for i in range(400):
             os.write(ends["stdout"].fileno(), b"line %03d\n" % i)
+            if i % 40 == 39:  # what it reads at once, it writes into one file
+                wait_until(lambda: monitor.status().read_bytes == (i + 1) * 9)  # noqa: B023
     wait_until(lambda: (tmp_path / "0.log").exists() and "line 399" in (tmp_path / "0.log").read_text())
     names = sorted(path.name for path in tmp_path.glob("*.log*"))
     assert names == ["0.log", "0.log.1", "0.log.2"]

@@ -42,6 +42,14 @@ exec(sys.argv[2])
 print(pod.uid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+# And waits until it is gone.
+KILL_MONITOR = """
+import select
+pod.start()
+os.kill(pod.sandbox.monitor.pid, signal.SIGKILL)
+while not pod.sandbox.monitor.gone:
+    select.select([pod.sandbox.monitor.fileno()], [], [])
+"""
 COUNTING = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done"
 
 
@@ -77,8 +85,9 @@ def adopted(top: Path, manifest: Document, then: str = "pod.start()") -> Iterato
 
 
 def texts(top: Path, name: str = "main", run: int = 0) -> list[str]:
-    lines = (top / f"logs/{name}/{run}.log").read_text().splitlines()
-    return [line.split(" ", 3)[3] for line in lines]
+    """What there is of a log by now."""
+    path = top / f"logs/{name}/{run}.log"
+    return [line.split(" ", 3)[3] for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def run_again(pod: Pod, name: str = "main") -> None:
@@ -248,7 +257,7 @@ def test_close_lets_it_live_and_another_takes_it_up(tmp_path: Path) -> None:
 
 
 def test_without_a_monitor_there_is_nothing_to_take_up(tmp_path: Path) -> None:
-    uid = make(tmp_path, document(shell(FOREVER)), "pod.start(); os.kill(pod.sandbox.monitor.pid, 9)")
+    uid = make(tmp_path, document(shell(FOREVER)), KILL_MONITOR)
     with pytest.raises(NotFound, match="no monitor"):
         Pod.adopt(str(tmp_path / "run"))
     remove_leftovers(uid, str(tmp_path / "data"))

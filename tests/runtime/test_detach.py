@@ -50,8 +50,8 @@ def test_it_prints_the_uid_and_the_pod_runs_on(store: Store) -> None:
         assert os.getsid(pid) == pid
         assert os.readlink(f"/proc/{pid}/cwd") == "/"
         assert not {each for each in open_files(pid) if each.startswith(("/dev/pts", str(store.top / "out")))}
-        log = next(store.logs.glob(f"pods/default_test_{uid}/main/0.log"))
-        assert log.read_text().endswith(" stdout F ready\n")
+        log = store.logs / f"pods/default_test_{uid}/main/0.log"
+        wait_until(lambda: log.exists() and log.read_text().endswith(" stdout F ready\n"))
 
 
 def test_an_ended_pod_stays_known_until_it_is_removed(store: Store) -> None:

@@ -29,8 +29,8 @@ from pyrun import (
     NotFound,
     Pod,
     PyrunError,
+    SandboxGone,
     SpecError,
-    StateError,
     describe_error,
     lost_life,
     read_kept,
@@ -190,11 +190,11 @@ def _go_on(store: Store, claim: Claim, signals: StopSignals, teller: Teller) -> 
     kept = read_kept(claim.directory)
     try:
         pod = Pod.adopt(claim.directory)
+    except SandboxGone:
+        _declare_lost(claim, document, "SandboxLost", SANDBOX_LOST)
+        return
     except NotFound:
         _declare_lost(claim, document, "MonitorLost", MONITOR_LOST)
-        return
-    except StateError:
-        _declare_lost(claim, document, "SandboxLost", SANDBOX_LOST)
         return
     job = Job(kept.spec, options, load_config(options.get("config")), store, _object_files(options))
     source: dict[str, str | int] = {name: str(told[name]) for name in ("source", "source_hash") if name in told}

@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 
 from pyrun.container.lower import cgroup_name, class_cgroup, has_files
-from pyrun.errors import About, NotFound, PyrunError, SpecError, StateError
+from pyrun.errors import About, NotFound, PyrunError, SpecError
 from pyrun.kernel.cgroup import Cgroup
 from pyrun.kernel.monitor import Monitor, MonitoredProcess
 from pyrun.kernel.namespace import Namespace
@@ -54,6 +54,10 @@ VERSION = 1
 STARTING_S = 10.0  # how long a process between its gate and its program may take
 LOOK_S = 0.002
 STAGE = "/memfd:pyrun-stage"
+
+
+class SandboxGone(NotFound):
+    """The monitor lives, and pause does not."""
 
 
 class Kept(Value):
@@ -182,7 +186,7 @@ class _Adoption:
     def _sandbox(self, cgroup: Cgroup, plan: ProcessPlan, undo: Undo) -> Sandbox:
         process = self.living.get(MONITORED_AS)
         if process is None:
-            raise StateError("pause", "gone", "alive")
+            raise SandboxGone("pause, which holds the pod's namespaces, has ended")
         pause = PauseProcess.adopt(process)
         undo.push("end pause", pause.end)
         self.opened.push("close pause", pause.ready.close)
@@ -214,8 +218,10 @@ class _Adoption:
 
     def _process(self, name: str) -> MonitoredProcess | None:
         process = self.living.get(name)
-        if process is not None and _has_started(process):
-            return process
+        if process is not None:
+            if _has_started(process):
+                return process
+            process.close()
         records = [record for record in self.monitor.exits() if record.name == name]
         return MonitoredProcess.ended(records[-1], self.monitor) if records else None
 

@@ -139,8 +139,8 @@ class Pod:
         """A pod with a monitor, made by another process that is gone or does not drive it any more; *directory* is that of its
         :class:`MonitorPlace`. What was made with it is as it was: ``containers`` are those that run, and how the others ended.
 
-        Raises :class:`NotFound` where there is no such pod, or no monitor any more: :func:`remove_leftovers` takes away what is
-        left.
+        Raises :class:`NotFound` where there is no such pod, or no monitor or pause any more: :func:`remove_leftovers` takes away
+        what is left.
         """
         from pyrun.pod.adopt import adopt
 
